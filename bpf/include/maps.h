@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The state that lives in the kernel. Sizes are defaults; the loader may set others before the load. */
+#ifndef SIGTRACE_MAPS_H
+#define SIGTRACE_MAPS_H
+
+/* Alone in .rodata, so that the loader can write it as one struct. */
+const volatile struct config config = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} lives SEC(".maps");
+
+/* Every signal by (cgroup, signo, result) and every exit by (cgroup, wait status). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct count_key);
+	__type(value, u64);
+} counts SEC(".maps");
+
+/* Processes between EXIT and FREE. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct process_key);
+	__type(value, struct zombie);
+} zombies SEC(".maps");
+
+/* A cgroup's budgets for records (GCRA: the theoretical arrival time of the next record). */
+struct limit {
+	u64 tat_ns[BUDGETS];
+	u64 limited;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, u64);
+	__type(value, struct limit);
+} limits SEC(".maps");
+
+/* Cgroups of containers that are stopping, until when (ns): each delivery and exit in them is told. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, u64);
+} stopping SEC(".maps");
+
+/* Processes that user space named: the tree of `trace -- CMD`, the one of `trace --pid`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct process_key);
+	__type(value, u32);
+} followed SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LEDGER_SIZE);
+	__type(key, u32);
+	__type(value, u64);
+} ledger SEC(".maps");
+
+/* What one CPU remembers between records. */
+struct local {
+	u64 woken_ns;	      /* when this CPU last woke the reader */
+	u64 refused_jiffy;    /* the limiter's last refusal here: the same again in the same jiffy needs no clock */
+	u64 refused_cgroup;
+	u64 refused_budget;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct local);
+} locals SEC(".maps");
+
+static __always_inline void enter(u32 cause)
+{
+	u64 *n = bpf_map_lookup_elem(&ledger, &cause);
+
+	if (n)
+		__sync_fetch_and_add(n, 1); /* programs on one CPU can nest */
+}
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What crosses from the kernel to user space. sigtrace/sources/wire.py decodes these bytes; tests/unit/sources
+ * compares its offsets with this object's BTF. Times are CLOCK_BOOTTIME ns; everything is little endian.
+ */
+#ifndef SIGTRACE_WIRE_H
+#define SIGTRACE_WIRE_H
+
+#define COMM_LEN 16
+#define TEXT_LEN 480
+#define ANCESTORS 6
+
+enum kind {
+	KIND_GENERATE = 1,
+	KIND_DELIVER = 2,
+	KIND_EXIT = 3,
+	KIND_REAP = 4,
+	KIND_EXEC = 5,
+	KIND_OOM = 6,
+	KIND_CGROUP_MKDIR = 7,
+	KIND_CGROUP_RMDIR = 8,
+};
+
+enum disposition { HANDLER_DEFAULT = 0, HANDLER_IGNORE = 1, HANDLER_FUNCTION = 2 };
+
+/* The tracepoint's raw info pointer. */
+enum info { INFO_NOINFO = 0, INFO_PRIV = 1, INFO_REAL = 2 };
+
+enum flag {
+	F_BLOCKED = 1 << 0,	    /* in the target's blocked mask */
+	F_REAL_BLOCKED = 1 << 1,    /* in real_blocked: the target is in sigtimedwait for it */
+	F_PENDING = 1 << 2,	    /* the bit stands in the private or the shared pending set */
+	F_PTRACED = 1 << 3,
+	F_STOPPED = 1 << 4,
+	F_FROZEN = 1 << 5,
+	F_GROUP = 1 << 6,	    /* sent to the thread group, not to one thread */
+	F_NS_INIT = 1 << 7,	    /* init of a PID namespace other than the first: nspid 1, level > 0 */
+	F_CONTAINER_INIT = 1 << 8,  /* such an init whose parent's cgroup is another */
+	F_SENDER = 1 << 9,	    /* current is the sender, `sender` is filled */
+	F_OUTSIDE = 1 << 10,	    /* sent from an ancestor PID namespace */
+	F_TEARDOWN = 1 << 11,	    /* the kernel tears down a PID namespace whose init has exited */
+	F_PARENT_OUTSIDE = 1 << 12, /* the target's parent lives in another PID namespace */
+	F_ZOMBIE = 1 << 13,
+	F_EXITING = 1 << 14,	    /* a signal has already ended it, or it exits: it takes no more */
+	F_TRUNCATED = 1 << 15,	    /* text was longer than TEXT_LEN */
+	F_CGROUP_ENTERED = 1 << 16, /* the parent's cgroup is another */
+};
+
+struct task_ref {
+	u64 start_ns; /* start_boottime of the group leader: (tgid, start_ns) identifies a process */
+	u64 cgroup;   /* kernfs id in the chosen hierarchy */
+	u64 parent_start_ns;
+	u64 parent_cgroup;
+	u32 tgid;
+	u32 tid;
+	u32 nspid; /* tgid as the innermost PID namespace sees it */
+	u32 pidns; /* inode number of that namespace */
+	u32 uid;
+	u32 parent_tgid;
+	char comm[COMM_LEN];
+};
+
+/* A record of the event ring. */
+struct event {
+	u64 time_ns;
+	u8 kind;
+	u8 signo;
+	u8 result; /* TRACE_SIGNAL_*: delivered, ignored, already pending, overflow, lose info */
+	u8 disposition;
+	u32 flags;
+	s32 code; /* signals: si_code; exits and reaps: wait status */
+	u32 info;
+	struct task_ref target;
+	struct task_ref sender;
+};
+
+/* A record of the life-cycle ring. Text is an exec's argv (NUL between words), a cgroup's name, or the comms of a
+ * sender's ancestors, nearest first, COMM_LEN bytes each. */
+struct life {
+	struct event event;
+	u32 text_len;
+	u32 zero;
+	char text[TEXT_LEN];
+};
+
+/* One process of the snapshot (iter/task). Masks have bit (signo - 1). */
+struct snapshot {
+	struct task_ref task;
+	u64 blocked;
+	u64 real_blocked;
+	u64 pending;
+	u64 caught;
+	u64 ignored;
+	u32 wait_status;
+	u32 flags;
+};
+
+/* A counter's key. 12 bytes on purpose: jhash2 takes three words in its final round alone. */
+struct count_key {
+	u32 cgroup_lo;
+	u32 cgroup_hi;
+	u32 what; /* COUNT_SIGNAL | signo << 8 | result, or COUNT_EXIT | wait status */
+};
+
+enum { COUNT_SIGNAL = 0x10000, COUNT_EXIT = 0x20000 };
+
+struct process_key {
+	u64 start_ns;
+	u32 tgid;
+	u32 zero;
+};
+
+/* A process between its EXIT and its FREE. */
+struct zombie {
+	u64 exit_ns;
+	struct task_ref task;
+	u32 wait_status;
+	u32 flags;
+};
+
+/* What did not become a record or a count, and why; and what did, so that the sum can be checked. */
+enum ledger {
+	LEDGER_RECORDED_EVENT,
+	LEDGER_RECORDED_LIFE,
+	LEDGER_LIMITED_EVENT,
+	LEDGER_LIMITED_LIFE,
+	LEDGER_RING_EVENT,
+	LEDGER_RING_LIFE,
+	LEDGER_COUNTS_FULL_SIGNAL, /* this is the "other" counter of signals, exact */
+	LEDGER_COUNTS_FULL_EXIT,   /* and of exits */
+	LEDGER_ZOMBIES_FULL,
+	LEDGER_LIMITS_FULL,
+	LEDGER_STOPPING_FULL,
+	LEDGER_FOLLOW_FULL,
+	LEDGER_SIZE,
+};
+
+/* A limiter's budgets, one set a cgroup. */
+enum budget {
+	BUDGET_EVENT, /* the event ring */
+	BUDGET_STOP,  /* stop signals from outside, execs, cgroups: life-cycle ring, a far higher cap */
+	BUDGET_END,   /* SIGKILL to and exit of a container's init: life-cycle ring, its own cap, so that nothing hides it */
+	BUDGETS,
+};
+
+enum hierarchy { HIERARCHY_V2, HIERARCHY_PIDS, HIERARCHY_MEMORY };
+
+/* Set by the loader, read-only once loaded. */
+struct config {
+	u64 signal_mask;	  /* tell only these signals, bit (signo - 1) */
+	u64 interval_ns[BUDGETS]; /* GCRA: one record an interval in the long run; 0 = no limit */
+	u64 burst_ns[BUDGETS];	  /* and so much of it in advance */
+	u64 stopping_ns;	  /* how long a stop signal marks its cgroup */
+	u64 torn_down_ns;	  /* how long the exit of a container's init does */
+	u32 hierarchy;
+	s32 hierarchy_id;
+	u32 tell_all; /* tell every signal, exit, exec and reap */
+	u32 follow;   /* tell only what concerns processes in `followed` */
+	u32 children; /* and add their children to it */
+	u32 zero;
+};
+
+_Static_assert(sizeof(struct task_ref) == 72, "task_ref");
+_Static_assert(sizeof(struct event) == 168, "event");
+_Static_assert(sizeof(struct life) == 656, "life");
+_Static_assert(sizeof(struct snapshot) == 120, "snapshot");
+_Static_assert(sizeof(struct count_key) == 12, "count_key");
+_Static_assert(sizeof(struct zombie) == 88, "zombie");
+_Static_assert(sizeof(struct config) == 96, "config");
+
+#endif

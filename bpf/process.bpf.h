@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Processes: exec, exit, reaping, the OOM killer's choice, and the tree of `trace -- CMD`. */
+
+#define EEXIST 17
+
+static __always_inline u32 wait_status_of(struct task_struct *t)
+{
+	struct signal_struct *signal = t->signal;
+
+	/* A fault's or kill's status belongs to the group; exit(2) of the last thread leaves it with the leader. */
+	return (signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : t->group_leader->exit_code) & 0xffff;
+}
+
+static __always_inline bool exit_matters(const struct zombie *zombie, const struct process_key *key)
+{
+	if (config.follow)
+		return bpf_map_lookup_elem(&followed, key);
+	return config.tell_all || zombie->wait_status || zombie->flags & F_NS_INIT || is_stopping(zombie->task.cgroup);
+}
+
+static __always_inline void fill_exit(struct event *event, const struct zombie *zombie, u8 kind, u64 now)
+{
+	event->time_ns = now;
+	event->kind = kind;
+	event->code = zombie->wait_status;
+	event->flags = zombie->flags;
+	event->target = zombie->task;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *p)
+{
+	struct zombie zombie = {};
+	struct process_key key;
+	struct event *event;
+	struct life *life;
+	u64 cgroup, now;
+	bool is_life;
+	long err;
+
+	/* The last thread to exit may not be the leader, and two can both see 0: the zombie map takes one of them.
+	 * (Since v6.16, commit 0a7b9a911bff, a second argument says so too.) */
+	if (p->signal->live.counter)
+		return 0;
+	key_of(p, &key);
+	zombie.exit_ns = bpf_ktime_get_boot_ns();
+	zombie.wait_status = wait_status_of(p);
+	zombie.flags = fill_task(p, &zombie.task);
+	err = bpf_map_update_elem(&zombies, &key, &zombie, BPF_NOEXIST);
+	if (err == -EEXIST)
+		return 0;
+	if (err)
+		enter(LEDGER_ZOMBIES_FULL);
+	cgroup = zombie.task.cgroup;
+	count(cgroup, COUNT_EXIT | zombie.wait_status);
+	if (!exit_matters(&zombie, &key))
+		return 0;
+
+	is_life = zombie.flags & F_CONTAINER_INIT;
+	if (!admit(cgroup, is_life ? BUDGET_END : BUDGET_EVENT, &now))
+		return 0;
+	if (!is_life) {
+		event = reserve_event();
+		if (!event)
+			return 0;
+		fill_exit(event, &zombie, KIND_EXIT, now);
+		submit_event(event);
+		return 0;
+	}
+	/* The namespace is torn down after this: those exits belong to the story. */
+	mark_stopping(cgroup, now + config.torn_down_ns);
+	life = reserve_life();
+	if (!life)
+		return 0;
+	fill_exit(&life->event, &zombie, KIND_EXIT, now);
+	submit_life(life);
+	return 0;
+}
+
+/* After the wait, 13 to 63 ms later (RCU), in a softirq with any task as current. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(process_free, struct task_struct *p)
+{
+	struct process_key key = { .start_ns = p->start_boottime, .tgid = p->tgid };
+	struct zombie *zombie;
+	struct event *event;
+	u64 now;
+
+	/* A thread; or the old leader after an exec by another thread: same (tgid, start), alive. */
+	if (p->pid != p->tgid)
+		return 0;
+	if (config.tell_all || config.follow) {
+		zombie = bpf_map_lookup_elem(&zombies, &key);
+		if (zombie && exit_matters(zombie, &key) && admit(zombie->task.cgroup, BUDGET_EVENT, &now)) {
+			event = reserve_event();
+			if (event) {
+				fill_exit(event, zombie, KIND_REAP, now);
+				submit_event(event);
+			}
+		}
+		if (config.follow)
+			bpf_map_delete_elem(&followed, &key);
+	}
+	bpf_map_delete_elem(&zombies, &key);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *p)
+{
+	u64 start, len, cgroup = cgroup_of(p);
+	struct process_key key;
+	struct life *life;
+	u64 now;
+
+	if (config.follow) {
+		key_of(p, &key);
+		if (!bpf_map_lookup_elem(&followed, &key))
+			return 0;
+	} else if (!config.tell_all && cgroup_of(p->real_parent) == cgroup) {
+		return 0;
+	}
+	if (!admit(cgroup, BUDGET_STOP, &now))
+		return 0;
+	life = reserve_life();
+	if (!life)
+		return 0;
+	life->event.time_ns = now;
+	life->event.kind = KIND_EXEC;
+	life->event.flags = fill_task(p, &life->event.target);
+	/* The environment follows the arguments directly: never read past arg_end. */
+	start = p->mm->arg_start;
+	len = p->mm->arg_end - start;
+	if (len > TEXT_LEN) {
+		len = TEXT_LEN;
+		life->event.flags |= F_TRUNCATED;
+	}
+	if (!bpf_probe_read_user(life->text, len, (void *)start))
+		life->text_len = len;
+	submit_life(life);
+	return 0;
+}
+
+/* Some 40 us after the SIGKILL. Not tp_btf: what the first argument is depends on the kernel. */
+SEC("raw_tp/mark_victim")
+int oom_mark_victim(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct life *life = reserve_life();
+
+	if (!life)
+		return 0;
+	life->event.time_ns = bpf_ktime_get_boot_ns();
+	life->event.kind = KIND_OOM;
+	if (bpf_core_field_exists(((struct trace_event_raw_mark_victim *)0)->uid))
+		life->event.flags = probed_fill_task((struct task_struct *)ctx->args[0], &life->event.target);
+	else
+		life->event.target.tid = ctx->args[0];
+	submit_life(life);
+	return 0;
+}
+
+/* Loaded for `trace -- CMD` alone. */
+SEC("?tp_btf/sched_process_fork")
+int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
+{
+	struct process_key key;
+	u32 yes = 1;
+
+	if (child->tgid == parent->tgid)
+		return 0;
+	key_of(parent, &key);
+	if (!bpf_map_lookup_elem(&followed, &key))
+		return 0;
+	key_of(child, &key);
+	if (bpf_map_update_elem(&followed, &key, &yes, BPF_ANY))
+		enter(LEDGER_FOLLOW_FULL);
+	return 0;
+}

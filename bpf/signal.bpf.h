@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* signal_generate and signal_deliver. */
+
+#define BIT(signo) (1ULL << ((signo)-1))
+
+enum {
+	SIGHUP = 1,
+	SIGINT = 2,
+	SIGQUIT = 3,
+	SIGILL = 4,
+	SIGTRAP = 5,
+	SIGABRT = 6,
+	SIGBUS = 7,
+	SIGFPE = 8,
+	SIGKILL = 9,
+	SIGSEGV = 11,
+	SIGTERM = 15,
+	SIGCHLD = 17,
+	SIGCONT = 18,
+	SIGSTOP = 19,
+	SIGTSTP = 20,
+	SIGTTIN = 21,
+	SIGTTOU = 22,
+	SIGURG = 23,
+	SIGWINCH = 28,
+	SIGSYS = 31,
+};
+
+#define STOP_SIGNALS (BIT(SIGHUP) | BIT(SIGINT) | BIT(SIGQUIT) | BIT(SIGKILL) | BIT(SIGTERM))
+#define FAULTS                                                                                                         \
+	(BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGABRT) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGSEGV) | BIT(SIGSYS))
+/* The default action is not to die of them (signal(7)). */
+#define HARMLESS                                                                                                       \
+	(BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGSTOP) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU) | BIT(SIGURG) |       \
+	 BIT(SIGWINCH))
+/* What programs, runtimes and terminals send all day. */
+#define CHURN (BIT(SIGCHLD) | BIT(SIGURG))
+
+static __always_inline u32 info_kind(struct kernel_siginfo *info)
+{
+	/* Since v6.x the verifier takes a tracepoint's pointers for non-NULL and would drop `info ? … : …`. */
+	u64 raw = (u64)info;
+
+	return raw > INFO_PRIV ? INFO_REAL : raw;
+}
+
+/* Whether `current` sent it: a siginfo made by a system call (with timers current is arbitrary), or cgroup.kill,
+ * which alone gives SIGKILL without any info to one thread group member at a time. */
+static __always_inline bool current_sent(u32 info, s32 code, int signo, int group)
+{
+	if (info == INFO_REAL)
+		return code <= 0 && code != SI_TIMER;
+	return info == INFO_NOINFO && signo == SIGKILL && !group;
+}
+
+static __always_inline bool is_followed(struct task_struct *target)
+{
+	struct process_key key;
+
+	key_of(target, &key);
+	if (bpf_map_lookup_elem(&followed, &key))
+		return true;
+	WITH_CURRENT(key_of, &key);
+	return bpf_map_lookup_elem(&followed, &key);
+}
+
+/* Whether a detector needs this signal_generate. */
+static __always_inline bool generate_matters(struct task_struct *target, int signo, bool sent)
+{
+	if (BIT(signo) & STOP_SIGNALS)
+		return true;
+	if (BIT(signo) & HARMLESS)
+		return sent && !(BIT(signo) & CHURN) && is_ns_init(target);
+	if (!sent && !(BIT(signo) & FAULTS))
+		return false; /* timers, SIGPIPE */
+	return disposition_of(target, signo) == HANDLER_DEFAULT || (sent && is_ns_init(target));
+}
+
+static __always_inline void mark_stopping(u64 cgroup, u64 until)
+{
+	if (bpf_map_update_elem(&stopping, &cgroup, &until, BPF_ANY))
+		enter(LEDGER_STOPPING_FULL);
+}
+
+static __always_inline bool is_stopping(u64 cgroup)
+{
+	u64 *until = bpf_map_lookup_elem(&stopping, &cgroup);
+
+	return until && bpf_ktime_get_boot_ns() < *until;
+}
+
+static __always_inline void fill_generate(struct event *event, struct task_struct *target, int signo, u32 info, s32 code,
+					  bool sent)
+{
+	event->kind = KIND_GENERATE;
+	event->signo = signo;
+	event->info = info;
+	event->code = code;
+	event->disposition = disposition_of(target, signo);
+	event->flags |= fill_task(target, &event->target) | signal_flags(target, signo);
+	if (sent) {
+		WITH_CURRENT(fill_task, &event->sender);
+		event->flags |= F_SENDER;
+	}
+}
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct task_struct *target, int group,
+	     int result)
+{
+	u64 cgroup = cgroup_of(target);
+	u32 info, flags, budget = BUDGET_EVENT;
+	bool sent, container_init;
+	struct event *event;
+	struct life *life;
+	s32 code = 0;
+	u64 now;
+
+	count(cgroup, COUNT_SIGNAL | (signo & 0xff) << 8 | (result & 0xff));
+	if (!(config.signal_mask & BIT(signo)))
+		return 0;
+	info = info_kind(siginfo);
+	if (info == INFO_REAL)
+		code = siginfo->si_code;
+	sent = current_sent(info, code, signo, group);
+	if (config.follow) {
+		if (!is_followed(target))
+			return 0;
+	} else if (!config.tell_all && !generate_matters(target, signo, sent)) {
+		return 0;
+	}
+
+	flags = group ? F_GROUP : 0;
+	container_init = false;
+	if (is_ns_init(target)) {
+		/* A process sees its own namespace and those below it: a sender in a lower level is outside, and
+		 * nobody in the container can pretend to be that. */
+		if (sent && WITH_CURRENT(level_of) < level_of(target))
+			flags |= F_OUTSIDE;
+		container_init = cgroup_of(target->real_parent) != cgroup && (!sent || flags & F_OUTSIDE);
+	}
+	if (container_init)
+		budget = signo == SIGKILL ? BUDGET_END : BUDGET_STOP;
+	else if (info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init))
+		flags |= F_TEARDOWN;
+	if (!admit(cgroup, budget, &now))
+		return 0;
+	if (!container_init) {
+		event = reserve_event();
+		if (!event)
+			return 0;
+		event->time_ns = now;
+		event->result = result;
+		event->flags = flags;
+		fill_generate(event, target, signo, info, code, sent);
+		submit_event(event);
+		return 0;
+	}
+	mark_stopping(cgroup, now + config.stopping_ns);
+	life = reserve_life();
+	if (!life)
+		return 0;
+	life->event.time_ns = now;
+	life->event.result = result;
+	life->event.flags = flags;
+	fill_generate(&life->event, target, signo, info, code, sent);
+	if (sent)
+		life->text_len = WITH_CURRENT(ancestry_of, life->text);
+	submit_life(life);
+	return 0;
+}
+
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(signal_deliver, int signo, struct kernel_siginfo *siginfo, struct k_sigaction *action)
+{
+	u64 handler = (u64)action->sa.sa_handler;
+	u32 info = info_kind(siginfo);
+	struct process_key key;
+	struct event *event;
+	u64 cgroup, now;
+	s32 code = 0;
+
+	if (!(config.signal_mask & BIT(signo)))
+		return 0;
+	if (info == INFO_REAL)
+		code = siginfo->si_code;
+	if (config.follow) {
+		WITH_CURRENT(key_of, &key);
+		if (!bpf_map_lookup_elem(&followed, &key))
+			return 0;
+		cgroup = WITH_CURRENT(cgroup_of);
+	} else if (config.tell_all) {
+		cgroup = WITH_CURRENT(cgroup_of);
+	} else {
+		/* SIGKILL arrives at each thread of a group that exits; its cause is in signal_generate. */
+		if (BIT(signo) & CHURN || signo == SIGKILL)
+			return 0;
+		cgroup = WITH_CURRENT(cgroup_of);
+		if (!(WITH_CURRENT(is_ns_init) &&
+		      (BIT(signo) & STOP_SIGNALS || handler == HANDLER_DEFAULT || (code <= 0 && code != SI_TIMER))) &&
+		    !is_stopping(cgroup))
+			return 0;
+	}
+	if (!admit(cgroup, BUDGET_EVENT, &now))
+		return 0;
+	event = reserve_event();
+	if (!event)
+		return 0;
+	event->time_ns = now;
+	event->kind = KIND_DELIVER;
+	event->signo = signo;
+	event->info = info;
+	event->code = code;
+	event->disposition = handler > HANDLER_IGNORE ? HANDLER_FUNCTION : handler;
+	event->flags = WITH_CURRENT(fill_task, &event->target);
+	event->flags |= WITH_CURRENT(signal_flags, signo);
+	submit_event(event);
+	return 0;
+}

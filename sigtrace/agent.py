@@ -1,0 +1,280 @@
+"""Wires the stages together and runs them: the one file that knows them all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Final
+
+from sigtrace.attribution.attributor import Attributor
+from sigtrace.attribution.cgroups import Cgroups
+from sigtrace.detectors.chain import Chain
+from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError
+from sigtrace.model.causes import Severity
+from sigtrace.model.event import Kind
+from sigtrace.model.filter import WorkloadFilter
+from sigtrace.model.finding import Finding, Verdict
+from sigtrace.model.hierarchy import read as read_hierarchy
+from sigtrace.model.workload import Observation
+from sigtrace.pipeline import Pipeline
+from sigtrace.sinks.base import LineWriter, Sink
+from sigtrace.sinks.jsonl import Jsonl
+from sigtrace.sinks.story import Story
+from sigtrace.sinks.style import Style
+from sigtrace.sinks.text import EventText
+from sigtrace.sources.bpf import BpfOptions, BpfSource
+from sigtrace.sources.command import Command
+from sigtrace.sources.host import read_host
+from sigtrace.sources.select import choose
+
+#: The longest a loop sleeps: how soon a signal to us is noticed.
+_STEP_S: Final = 0.2
+#: After the command of `trace -- CMD` has ended: its last events are reaped and freed by then.
+_LINGER_S: Final = 0.1
+_SHOWN: Final = frozenset(
+    {Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.EXIT, Kind.REAP, Kind.EXEC, Kind.OOM_KILL, Kind.LOST}
+)
+
+
+class Stop:
+    """Asked to end by SIGINT, SIGTERM or a reader that went away. A second signal ends the process at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.signo = 0
+
+    def __call__(self, signo: int, frame: FrameType | None) -> None:
+        """As a signal handler."""
+        if self.asked:
+            signal.signal(signo, signal.SIG_DFL)
+            os.kill(os.getpid(), signo)
+        self.asked, self.signo = True, signo
+
+    def ask(self) -> None:
+        """Without a signal."""
+        self.asked = True
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """SIGINT and SIGTERM ask for the end while this is open."""
+    stop = Stop()
+    old = {signo: signal.signal(signo, stop) for signo in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for signo, handler in old.items():
+            signal.signal(signo, handler)
+
+
+class Capture:
+    """A source that is open, and the pipeline behind it. ``with capture: …`` closes both."""
+
+    def __init__(self, backend: str, options: BpfOptions, sinks: list[Sink]) -> None:
+        """``backend``: auto, bpf, bcc or ptrace. Raises HostError if there is none."""
+        self.backend = choose(backend, read_host())
+        self._source = BpfSource(options)
+        hierarchy = read_hierarchy()
+        if hierarchy is None:
+            raise HostError(
+                "no cgroup hierarchy is mounted", next_step="mount one: mount -t cgroup2 none /sys/fs/cgroup"
+            )
+        self.hierarchy = hierarchy
+        self._cgroups = Cgroups(hierarchy.mount)
+        self.sinks = sinks
+        self.pipeline = Pipeline(self._source, Attributor(self._cgroups, os.uname().nodename), Chain(), sinks)
+
+    def __enter__(self) -> Capture:
+        self._source.open()
+        self._cgroups.walk(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._source.close()
+
+    def ready(self) -> None:
+        """Tell that nothing can be missed any more, once the snapshot is through."""
+        self.pipeline.step(0)
+        kind = self.hierarchy.kind.name.lower()
+        print(f"sigtrace: ready backend={self.backend} cgroups={kind}", file=sys.stderr, flush=True)
+
+    def run(self, done: Callable[[], bool]) -> None:
+        """Events through the pipeline until it is done."""
+        while not done():
+            self.pipeline.step(_STEP_S)
+
+    def finish(self) -> None:
+        """What is still on its way, then the sinks' last words."""
+        self.pipeline.take(self._source.finish())
+        for sink in self.sinks:
+            sink.close()
+
+    def lost(self) -> dict[str, int]:
+        """The kernel's ledger."""
+        return self._source.ledger()
+
+
+@dataclass
+class Tally:
+    """A :class:`sigtrace.sinks.base.Sink` that only remembers how bad it was."""
+
+    worst: Severity | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+    keep: bool = False
+
+    def observation(self, observation: Observation) -> None:
+        """Not counted."""
+
+    def verdict(self, verdict: Verdict) -> None:
+        """The worst finding so far."""
+        if isinstance(verdict, Finding) and (self.worst is None or verdict.severity > self.worst):
+            self.worst = verdict.severity
+        if self.keep:
+            self.verdicts.append(verdict)
+
+    def take_dropped(self) -> int:
+        """Nothing."""
+        return 0
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Filtered:
+    """A sink behind the user's filter."""
+
+    def __init__(self, sink: Sink, chosen: WorkloadFilter) -> None:
+        self._sink = sink
+        self._filter = chosen
+        self.take_dropped = sink.take_dropped
+        self.close = sink.close
+
+    def observation(self, observation: Observation) -> None:
+        """If its target or its sender is meant; losses always are."""
+        if observation.event.kind is Kind.LOST or self._filter.observation(observation):
+            self._sink.observation(observation)
+
+    def verdict(self, verdict: Verdict) -> None:
+        """If its workload is meant."""
+        if verdict.workload is None or self._filter.verdict(verdict):
+            self._sink.verdict(verdict)
+
+
+def _until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:
+    end = time.monotonic() + duration_s if duration_s else None
+    return lambda: stop.asked or (end is not None and time.monotonic() >= end)
+
+
+def watch(
+    *, output: str, backend: str, duration_s: float | None, chosen: WorkloadFilter, fail_on: Severity | None
+) -> int:
+    """Verdicts as they happen. Returns the exit status."""
+    tally = Tally()
+    with stop_signals() as stop:
+        writer = LineWriter(sys.stdout, on_closed=stop.ask)
+        sink: Sink = Jsonl(writer, events=None) if output == "json" else Story(writer, Style.of(sys.stdout))
+        with Capture(backend, BpfOptions(), [Filtered(sink, chosen), Filtered(tally, chosen)]) as capture:
+            capture.ready()
+            capture.run(_until(stop, duration_s))
+            capture.finish()
+        _say_unwritten(writer.close())
+    return EXIT_FINDINGS if fail_on and tally.worst and tally.worst >= fail_on else EXIT_OK
+
+
+def trace(
+    *,
+    output: str,
+    backend: str,
+    duration_s: float | None,
+    chosen: WorkloadFilter,
+    signos: tuple[int, ...],
+    pid: int | None,
+    everything: bool,
+    argv: tuple[str, ...],
+) -> int:
+    """The events themselves; with ``argv`` those of that command's process tree. Returns the exit status."""
+    mask = sum(1 << (signo - 1) for signo in set(signos)) if signos else (1 << 64) - 1
+    kinds = frozenset({Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.LOST}) if signos else _SHOWN
+
+    def shown(observation: Observation) -> bool:
+        return observation.event.kind in kinds
+
+    with stop_signals() as stop:
+        command = Command(argv) if argv else None
+        followed = (command.pid,) if command else (pid,) if pid else ()
+        options = BpfOptions(
+            signal_mask=mask,
+            tell_all=everything,
+            follow=followed,
+            children=command is not None,
+            events_bytes=(32 if everything else 4) << 20,
+        )
+        try:
+            writer = LineWriter(sys.stdout, room=100_000, on_closed=stop.ask)
+            sink: Sink
+            if output == "json":
+                sink = Jsonl(writer, events=shown, verdicts=False)
+            else:
+                sink = EventText(writer, Style.of(sys.stdout), shown)
+            with Capture(backend, options, [Filtered(sink, chosen)]) as capture:
+                capture.ready()
+                if command:
+                    command.release()
+                    _follow(command, capture, stop, duration_s)
+                else:
+                    capture.run(_until(stop, duration_s))
+                capture.finish()
+            _say_unwritten(writer.close())
+        finally:
+            if command:
+                command.abandon()
+    return command.status.code if command and command.status else EXIT_OK
+
+
+def _follow(command: Command, capture: Capture, stop: Stop, duration_s: float | None) -> None:
+    """Until the command has ended. A SIGTERM to us is passed on; a terminal's SIGINT it got itself."""
+    done = _until(stop, duration_s)
+    capture.run(lambda: command.poll() or done())
+    if command.status is None and stop.signo == signal.SIGTERM:
+        command.signal(signal.SIGTERM)
+    if stop.asked:
+        patience = time.monotonic() + 1
+        capture.run(lambda: command.poll() or time.monotonic() > patience)
+    linger = time.monotonic() + _LINGER_S
+    capture.run(lambda: time.monotonic() > linger)
+
+
+def _say_unwritten(left: int) -> None:
+    if left:
+        print(f"sigtrace: {left} lines were not written: nobody read them in time", file=sys.stderr)
+
+
+def run_in_background(capture: Capture) -> Callable[[], None]:
+    """Runs the pipeline in a thread; returns what ends it, takes the rest through and raises what went wrong."""
+    end = threading.Event()
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            capture.run(end.is_set)
+        except BaseException as e:  # noqa: BLE001  # raised again in the thread that ends it
+            failure.append(e)
+
+    thread = threading.Thread(target=work, name="pipeline", daemon=True)
+    thread.start()
+
+    def finish() -> None:
+        end.set()
+        thread.join()
+        if failure:
+            raise failure[0]
+        capture.finish()
+
+    return finish

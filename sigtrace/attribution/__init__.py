@@ -1,0 +1,1 @@
+"""From a cgroup id to the workload whose it is."""

@@ -1,0 +1,73 @@
+"""cgroup id → path: one walk at the start, the kernel's mkdir and rmdir records after it, a bounded walk on a miss.
+
+The id is the inode number of the cgroup's directory (kernfs_node.id, v1 and v2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from typing import Final
+
+from sigtrace.model.text import printable
+
+#: Paths of removed cgroups are remembered for events that are still to come; this many.
+_REMEMBERED: Final = 4096
+#: Directories a walk looks at, at most.
+_WALK_MAX: Final = 200_000
+#: A miss walks the tree again, but not more often than this: an id that is not there stays so.
+_WALK_INTERVAL_NS: Final = 1_000_000_000
+
+
+class Cgroups:
+    """The tree of one hierarchy."""
+
+    def __init__(self, mount: str) -> None:
+        """``mount``: where the hierarchy is mounted."""
+        self._mount = mount
+        self._paths: dict[int, str] = {}
+        self._gone: deque[int] = deque()
+        self._walked_ns = -_WALK_INTERVAL_NS
+
+    def walk(self, now_ns: int) -> None:
+        """Learn every cgroup that exists."""
+        self._walked_ns = now_ns
+        todo = deque([""])
+        for _ in range(_WALK_MAX):
+            if not todo:
+                return
+            path = todo.popleft()
+            try:
+                with os.scandir(os.fsencode(self._mount + path)) as entries:
+                    if not path:
+                        self._paths[os.stat(self._mount).st_ino] = "/"
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            below = f"{path}/{os.fsdecode(entry.name)}"
+                            self._paths[entry.inode()] = printable(os.fsencode(below))
+                            todo.append(below)
+            except OSError:
+                continue  # removed meanwhile
+
+    def made(self, cgroup: int, parent: int, name: str) -> None:
+        """A mkdir record. A parent that is unknown leaves the path to the next walk."""
+        above = self._paths.get(parent)
+        if above is not None:
+            self._paths[cgroup] = f"{above.rstrip('/')}/{name}"
+
+    def removed(self, cgroup: int) -> None:
+        """A rmdir record: the path is kept for a while."""
+        self._gone.append(cgroup)
+        if len(self._gone) > _REMEMBERED:
+            self._paths.pop(self._gone.popleft(), None)
+
+    def path(self, cgroup: int, now_ns: int) -> str | None:
+        """Its path from the hierarchy's root; None if it is not known, then also not after a walk."""
+        path = self._paths.get(cgroup)
+        if path is None and cgroup and now_ns - self._walked_ns >= _WALK_INTERVAL_NS:
+            self.walk(now_ns)
+            path = self._paths.get(cgroup)
+        return path
+
+    def __len__(self) -> int:
+        return len(self._paths)

@@ -1,0 +1,1 @@
+"""The commands, one a file. ``main`` is the one place that maps errors to exit statuses."""

@@ -1,0 +1,57 @@
+"""`sigtrace trace`: the events themselves."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from sigtrace.cli import options
+from sigtrace.errors import UsageError
+from sigtrace.model.filter import WorkloadFilter
+
+
+@click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.option(
+    "--signal", "-s", "signos", type=options.Signal(), multiple=True, help="Only this signal (again for more)."
+)
+@click.option("--pid", "-p", type=click.IntRange(min=1), help="Only signals to and from this process.")
+@click.option("--all", "everything", is_flag=True, help="Also ordinary churn: SIGCHLD, timers, exit 0, reaping.")
+@options.output
+@options.backend
+@options.duration
+@options.filters
+@click.argument("cmd", nargs=-1)
+def trace(
+    signos: tuple[int, ...],
+    pid: int | None,
+    everything: bool,
+    output: str,
+    backend: str,
+    duration: float | None,
+    container: str | None,
+    pod: str | None,
+    namespace: str | None,
+    runtime: str | None,
+    cmd: tuple[str, ...],
+) -> int:
+    """The events: who signals whom and what the kernel did with it, who executes what, who exits and how.
+
+    With CMD (after --) only its process tree, as strace does; the exit status is then CMD's.
+    """
+    if cmd and pid:
+        raise UsageError("--pid and a command exclude each other", next_step="leave one out")
+    if pid and not os.path.isdir(f"/proc/{pid}"):
+        raise UsageError(f"there is no process {pid}", next_step="give the pid as this host numbers it (ps -e)")
+    from sigtrace import agent
+
+    return agent.trace(
+        output=output,
+        backend=backend,
+        duration_s=duration,
+        chosen=WorkloadFilter(container, pod, namespace, runtime),
+        signos=signos,
+        pid=pid,
+        everything=everything,
+        argv=cmd,
+    )

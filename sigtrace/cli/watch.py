@@ -1,0 +1,37 @@
+"""`sigtrace watch`: verdicts as they happen."""
+
+from __future__ import annotations
+
+import click
+
+from sigtrace.cli import options
+from sigtrace.model.causes import Severity
+from sigtrace.model.filter import WorkloadFilter
+
+
+@click.command()
+@options.output
+@options.backend
+@options.duration
+@options.filters
+@options.fail_on
+def watch(
+    output: str,
+    backend: str,
+    duration: float | None,
+    container: str | None,
+    pod: str | None,
+    namespace: str | None,
+    runtime: str | None,
+    fail_on: str | None,
+) -> int:
+    """Verdicts as they happen: one story for each container's shutdown, and every other finding."""
+    from sigtrace import agent
+
+    return agent.watch(
+        output=output,
+        backend=backend,
+        duration_s=duration,
+        chosen=WorkloadFilter(container, pod, namespace, runtime),
+        fail_on=Severity.of(fail_on) if fail_on else None,
+    )

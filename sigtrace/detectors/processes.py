@@ -1,0 +1,63 @@
+"""What is known of the processes in PID namespaces: argv, and who is in there with whom. Shared by the detectors."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from sigtrace.model.event import Event, Kind, Task
+
+_MAX: Final = 50_000
+
+ProcessKey = tuple[int, int]
+
+
+class Processes:
+    """Processes seen by a snapshot, an exec or any other event, until they exit."""
+
+    def __init__(self) -> None:
+        self._tasks: OrderedDict[ProcessKey, Task] = OrderedDict()
+        self._members: dict[int, set[ProcessKey]] = {}
+
+    def feed(self, event: Event) -> None:
+        """Take in what an event says of its process."""
+        task = event.task
+        if task is None or not task.pidns:
+            return
+        if event.kind in (Kind.EXIT, Kind.REAP) or event.zombie:
+            self._forget(task.key, task.pidns)
+            return
+        known = self._tasks.get(task.key)
+        if known is None and event.ns_init:
+            # A namespace's inode number is used again once the namespace is gone.
+            self.forget_namespace(task.pidns)
+        if known is None or task.argv or known.comm != task.comm:
+            if known and not task.argv and known.comm == task.comm:
+                task = known
+            self._tasks[task.key] = task
+            self._members.setdefault(task.pidns, set()).add(task.key)
+        if len(self._tasks) > _MAX:
+            key, oldest = next(iter(self._tasks.items()))
+            self._forget(key, oldest.pidns)
+
+    def _forget(self, key: ProcessKey, pidns: int) -> None:
+        self._tasks.pop(key, None)
+        members = self._members.get(pidns)
+        if members:
+            members.discard(key)
+            if not members:
+                del self._members[pidns]
+
+    def forget_namespace(self, pidns: int) -> None:
+        """Its init has exited, so that nobody lives there any more."""
+        for key in tuple(self._members.get(pidns, ())):
+            self._forget(key, pidns)
+
+    def known(self, task: Task) -> Task:
+        """The task with what is known of it: its argv."""
+        return self._tasks.get(task.key, task) if task.argv is None else task
+
+    def others(self, init: Task) -> list[Task]:
+        """The processes in the namespace besides its init, the oldest first."""
+        keys = self._members.get(init.pidns, ())
+        return sorted((self._tasks[k] for k in keys if k != init.key), key=lambda t: (t.start_ns, t.pid))

@@ -1,0 +1,44 @@
+"""Who sent a signal: a role, from comm and ancestry. A heuristic, but for the kernel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sigtrace.model.event import Event, Info
+from sigtrace.model.finding import SenderRole
+from sigtrace.model.workload import Observation
+
+#: comm is cut to 15 bytes by the kernel.
+_RUNTIMES: Final = frozenset(
+    {"runc", "crun", "youki", "conmon", "dockerd", "docker", "containerd", "podman", "crio", "nerdctl", "ctr"}
+)
+_SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "fish", "kill", "pkill", "killall", "htop", "top"})
+
+
+def role_of(observation: Observation) -> SenderRole:
+    """The role of a signal's sender."""
+    event = observation.event
+    sender = event.sender
+    if sender is None:
+        return SenderRole.KERNEL if event.info is Info.PRIV else SenderRole.UNKNOWN
+    comm = sender.comm
+    if comm in _RUNTIMES or comm.startswith(("runc:", "containerd-shim")):
+        return SenderRole.RUNTIME
+    if comm == "kubelet":
+        return SenderRole.KUBELET
+    if comm == "systemd":
+        return SenderRole.SYSTEMD
+    if event.task and not event.outside:
+        if sender.key == event.task.parent_key:
+            return SenderRole.PARENT
+        if sender.parent_key == event.task.key:
+            return SenderRole.CHILD
+    own, other = observation.workload, observation.sender_workload
+    if own and other and own.is_container and other.is_container:
+        return SenderRole.SAME_CONTAINER if own.cgroup == other.cgroup else SenderRole.OTHER_CONTAINER
+    return SenderRole.SHELL if comm in _SHELLS else SenderRole.UNKNOWN
+
+
+def same_sender(first: Event, second: Event) -> bool:
+    """Whether one process sent both."""
+    return first.sender is not None and second.sender is not None and first.sender.key == second.sender.key

@@ -1,0 +1,129 @@
+"""What is known of each container's main process on its way out. Shared by the detectors of kills and shutdowns."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from sigtrace.detectors.processes import ProcessKey
+from sigtrace.detectors.senders import role_of, same_sender
+from sigtrace.model import signals
+from sigtrace.model.event import Event, Kind, Result, Task
+from sigtrace.model.finding import SenderRole
+from sigtrace.model.workload import Observation
+
+_MAX: Final = 10_000
+_STOPS_MAX: Final = 16
+#: How late after its grace limit a SIGKILL still belongs to a stop.
+_SLACK_NS: Final = 5_000_000_000
+#: mark_victim comes some 40 us after the SIGKILL; this is for a CPU that was away meanwhile.
+OOM_NS: Final = 100_000_000
+_SYSTEMD_STOP: Final = signals.SIGRTMIN + 3
+
+
+@dataclass(slots=True)
+class Stop:
+    """Signals to one main process, and the OOM killer's mark."""
+
+    requests: list[Observation] = field(default_factory=list)
+    """stop signals from outside, the latest last"""
+    kill: Observation | None = None
+    oom: Event | None = None
+    deliveries: list[Event] = field(default_factory=list)
+
+    def request_of_kill(self) -> Observation | None:
+        """The stop signal to which the SIGKILL belongs, if it belongs to one.
+
+        Within the grace limit and 5 s; where no limit is known, only if a runtime, or one and the same process, sent
+        both (of whom the user said "stop", and whose patience ended).
+        """
+        kill = self.kill
+        if kill is None:
+            return None
+        limit_s = kill.workload.grace_limit_s if kill.workload else None
+        for request in reversed(self.requests):
+            gap = kill.event.time_ns - request.event.time_ns
+            if gap < 0:
+                continue
+            if limit_s is not None:
+                if gap <= limit_s * 1e9 + _SLACK_NS:
+                    return request
+            elif same_sender(request.event, kill.event) or (role_of(request) is role_of(kill) is SenderRole.RUNTIME):
+                return request
+        return None
+
+    @property
+    def request(self) -> Observation | None:
+        """The stop signal that counts: the SIGKILL's own, else the latest."""
+        return self.request_of_kill() or (self.requests[-1] if self.requests and not self.kill else None)
+
+
+def is_stop_signal(observation: Observation) -> bool:
+    """Whether somebody outside asks the main process to end: SIGHUP only where it is the configured stop signal."""
+    event, workload = observation.event, observation.workload
+    if workload and workload.stop_signal == event.signo:
+        return True
+    return event.signo in (signals.SIGTERM, signals.SIGINT, signals.SIGQUIT, _SYSTEMD_STOP)
+
+
+class Stops:
+    """By main process."""
+
+    def __init__(self) -> None:
+        self._stops: OrderedDict[ProcessKey, Stop] = OrderedDict()
+        self._inits: dict[int, ProcessKey] = {}
+        """PID namespaces whose init was asked to stop"""
+
+    def feed(self, observation: Observation) -> None:
+        """Take in a signal to, or the OOM killer's mark on, a container's init."""
+        event = observation.event
+        task = event.task
+        if task is None or not event.container_init:
+            return
+        if event.kind is Kind.SIGNAL_DELIVER and task.key in self._stops:
+            deliveries = self._stops[task.key].deliveries
+            if len(deliveries) < _STOPS_MAX:
+                deliveries.append(event)
+        elif event.kind is Kind.OOM_KILL:
+            self._of(task.key).oom = event
+        elif event.kind is Kind.SIGNAL_GENERATE and (event.outside or event.sender is None) and not event.teardown:
+            if event.signo == signals.SIGKILL:
+                stop = self._of(task.key)
+                if stop.kill is None and event.result in (Result.DELIVERED, Result.ALREADY_PENDING):
+                    stop.kill = observation
+            elif is_stop_signal(observation) and not (event.exiting and event.result is Result.IGNORED):
+                self._request(task, observation)
+
+    def _request(self, task: Task, observation: Observation) -> None:
+        self._inits[task.pidns] = task.key
+        requests = self._of(task.key).requests
+        requests.append(observation)
+        if len(requests) > _STOPS_MAX:
+            del requests[1]
+
+    def _of(self, key: ProcessKey) -> Stop:
+        stop = self._stops.get(key)
+        if stop is None:
+            stop = self._stops[key] = Stop()
+            if len(self._stops) > _MAX:
+                self._forget(self._stops.popitem(last=False)[0])
+        return stop
+
+    def _forget(self, key: ProcessKey) -> None:
+        for pidns in [n for n, k in self._inits.items() if k == key]:
+            del self._inits[pidns]
+
+    def get(self, key: ProcessKey) -> Stop:
+        """What is known; empty if nothing is."""
+        return self._stops.get(key) or Stop()
+
+    def forget(self, key: ProcessKey) -> None:
+        """The story is told."""
+        if self._stops.pop(key, None):
+            self._forget(key)
+
+    def stopping(self, pidns: int) -> Stop | None:
+        """Of the namespace whose init was asked to stop and has not gone yet."""
+        key = self._inits.get(pidns)
+        return self._stops.get(key) if key else None

@@ -1,0 +1,1 @@
+"""What flows through sigtrace: events, tasks, workloads, observations, findings. Standard library only."""

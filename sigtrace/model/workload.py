@@ -1,0 +1,61 @@
+"""Whose an event is: a container, a sandbox, a unit, a session or the host itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sigtrace.model.event import Event
+
+
+class WorkloadKind(StrEnum):
+    """What a cgroup stands for."""
+
+    CONTAINER = "container"
+    SANDBOX = "sandbox"
+    UNIT = "unit"
+    SESSION = "session"
+    HOST = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is known of it; None for what is not."""
+
+    kind: WorkloadKind
+    cgroup_id: int
+    """of the container's own cgroup, whatever cgroup below it the process is in"""
+    cgroup: str | None = None
+    runtime: str | None = None
+    container_id: str | None = None
+    container_name: str | None = None
+    image: str | None = None
+    pod: str | None = None
+    namespace: str | None = None
+    pod_uid: str | None = None
+    qos: str | None = None
+    node: str | None = None
+    grace_limit_s: float | None = None
+    stop_signal: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        name = self.container_name or (self.container_id or "")[:12] or self.cgroup or f"cgroup {self.cgroup_id}"
+        if self.pod:
+            return f"{self.namespace or '?'}/{self.pod} · {name}"
+        return name
+
+    @property
+    def is_container(self) -> bool:
+        """Whether it can have findings and shutdowns."""
+        return self.kind is WorkloadKind.CONTAINER
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """An event with the workloads of its target and its sender."""
+
+    event: Event
+    workload: Workload | None = None
+    sender_workload: Workload | None = None

@@ -1,0 +1,46 @@
+"""Records as JSON, one object a line, flushed at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from sigtrace.model.finding import Verdict
+from sigtrace.model.record import Record, event_record, verdict_record
+from sigtrace.model.workload import Observation
+from sigtrace.sinks.base import LineWriter
+
+
+class Jsonl:
+    """A :class:`sigtrace.sinks.base.Sink`."""
+
+    def __init__(
+        self, writer: LineWriter, *, events: Callable[[Observation], bool] | None, verdicts: bool = True
+    ) -> None:
+        """``events``: which observations to write, None for none."""
+        self._writer = writer
+        self._events = events
+        self._verdicts = verdicts
+        self._seq = 0
+
+    def _write(self, record: Record) -> None:
+        self._seq += 1
+        record["seq"] = self._seq
+        self._writer.write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
+
+    def observation(self, observation: Observation) -> None:
+        """An event, attributed."""
+        if self._events and self._events(observation):
+            self._write(event_record(observation))
+
+    def verdict(self, verdict: Verdict) -> None:
+        """A finding or a shutdown."""
+        if self._verdicts:
+            self._write(verdict_record(verdict))
+
+    def take_dropped(self) -> int:
+        """Lines that the reader was too slow for."""
+        return self._writer.take_dropped()
+
+    def close(self) -> None:
+        """The writer is closed by its owner."""

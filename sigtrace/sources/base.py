@@ -1,0 +1,58 @@
+"""What a source is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sigtrace.model.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one read gave. Events of one batch may be out of order across CPUs."""
+
+    events: list[Event]
+    until_ns: int
+    """no event that is older than this (CLOCK_BOOTTIME ns) will come in a later batch"""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the kernel counted since the source was opened; totals only grow.
+
+    Keys: (cgroup id, signo, result) and (cgroup id, wait status). ``*_other``: counted while the table was full.
+    """
+
+    signals: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    exits: dict[tuple[int, int], int] = field(default_factory=dict)
+    signals_other: int = 0
+    exits_other: int = 0
+    signals_gone: int = 0
+    """of cgroups that are gone and whose keys were given back"""
+    exits_gone: int = 0
+
+    @property
+    def signals_total(self) -> int:
+        """Every signal."""
+        return sum(self.signals.values()) + self.signals_other + self.signals_gone
+
+    @property
+    def exits_total(self) -> int:
+        """Every exit."""
+        return sum(self.exits.values()) + self.exits_other + self.exits_gone
+
+
+class Source(Protocol):
+    """Where events come from. Attach first, then snapshot: nothing falls between."""
+
+    name: str
+
+    def open(self) -> None:
+        """Attaches. When it returns, nothing is missed any more. Raises HostError."""
+
+    def read(self, timeout_s: float) -> Batch:
+        """Waits for events at most so long; an empty batch still moves time on."""
+
+    def close(self) -> None:
+        """Detaches. Harmless twice."""

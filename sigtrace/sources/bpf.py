@@ -1,0 +1,267 @@
+"""The kernel's own events through CO-RE BPF: load, attach, snapshot, read.
+
+Needs CAP_BPF and CAP_PERFMON, kernel BTF and the first PID namespace; attaches with bpf(2) alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import select
+import time
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from sigtrace.errors import HostError
+from sigtrace.model.event import Event, Kind, Loss
+from sigtrace.model.hierarchy import Hierarchy
+from sigtrace.model.hierarchy import read as read_hierarchy
+from sigtrace.sources import wire
+from sigtrace.sources._libbpf import Library, LibbpfError, Map, Object, per_cpu_sum
+from sigtrace.sources.base import Batch, Counts
+from sigtrace.sources.counters import Counters
+from sigtrace.sources.ledger import KernelLedger
+from sigtrace.sources.procfs import with_argv
+from sigtrace.sources.ring import Raw, Ring
+
+PROGRAMS: Final = (
+    "signal_generate",
+    "signal_deliver",
+    "process_exit",
+    "process_free",
+    "process_exec",
+    "oom_mark_victim",
+    "cgroup_mkdir",
+    "cgroup_rmdir",
+)
+
+#: A CPU that woke the reader may add records for 1 ms without waking it again (bpf/include/ring.h): after each record
+#: the reader therefore polls twice, 2 ms apart, before it sleeps.
+_POLL_S: Final = 0.002
+_LINGERING_POLLS: Final = 2
+#: From taking the time of a record to its place in the ring is microseconds, unless that CPU is taken away meanwhile.
+_HOLD_NS: Final = 5_000_000
+_WALL_INTERVAL_NS: Final = 10_000_000_000
+_LEDGER_INTERVAL_NS: Final = 1_000_000_000
+_SECOND: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class BpfOptions:
+    """What to tell and how much room to give it."""
+
+    signal_mask: int = (1 << 64) - 1
+    """tell only these signals; all are counted"""
+    tell_all: bool = False
+    """tell every signal, exit, exec and reap, without a limit"""
+    follow: tuple[int, ...] = ()
+    """tell only of these processes (tgid)"""
+    children: bool = False
+    """and of their descendants"""
+    events_bytes: int = 4 << 20
+    lives_bytes: int = 1 << 20
+    counts: int = 16384
+    """keys of the counting table"""
+    events_per_s: int = 100
+    """records a cgroup may make in the long run"""
+    lives_per_s: int = 1000
+    """the same of the life-cycle ring, for stop signals and again for ends"""
+    burst: int = 2000
+    """and so many in advance"""
+
+
+class BpfSource:
+    """A :class:`sigtrace.sources.base.Source`."""
+
+    name = "bpf"
+
+    def __init__(self, options: BpfOptions | None = None) -> None:
+        self._options = options or BpfOptions()
+        self._object: Object | None = None
+        self._rings: list[Ring] = []
+        self._poll = select.epoll()
+        self._idle_polls = _LINGERING_POLLS
+        self._wall_ns = 0
+        self._wall_at_ns = 0
+        self._ledger_at_ns = 0
+        self._hierarchy: Hierarchy | None = None
+        self._pending: list[Event] = []
+
+    # ---- life cycle
+
+    def open(self) -> None:
+        """Loads, attaches, then takes the snapshot. Raises HostError with the reason and the next step."""
+        from sigtrace.sources.host import read_host
+        from sigtrace.sources.refusals import bpf_refusals, explain_load_error
+
+        host = read_host()
+        for refusal in bpf_refusals(host):
+            raise HostError(f"cannot use BPF: {refusal.what}: {refusal.why}", next_step=refusal.fix)
+        self._hierarchy = read_hierarchy()
+        try:
+            self._library = Library()
+            self._load()
+        except LibbpfError as e:
+            self.close()
+            raise explain_load_error(e.errno or 0, host, f"{e.call}: {e.strerror}\n{e.log}") from e
+        except OSError as e:
+            self.close()
+            raise HostError(
+                f"cannot load libbpf.so.1: {e}", next_step="install libbpf 1.1 or newer (Debian: apt install libbpf1)"
+            ) from e
+        self._measure_wall()
+        self._pending = self.snapshot()
+        by_key = {e.task.key: e for e in self._pending if e.task}
+        for event in self._pending:
+            if event.task and event.task.pid in self._options.follow:
+                self.follow(*event.task.key)
+        del by_key
+
+    def _load(self) -> None:
+        options = self._options
+        with resources.as_file(resources.files("sigtrace.sources") / "sigtrace.bpf.o") as path:
+            self._object = bpf = Object(self._library, os.fspath(path))
+        bpf.set_constants(".rodata", self._config())
+        bpf.set_max_entries("events", options.events_bytes)
+        bpf.set_max_entries("lives", options.lives_bytes)
+        bpf.set_max_entries("counts", options.counts)
+        bpf.set_autoload("process_fork", options.children)
+        bpf.load()
+        self._cpus = self._library.call("libbpf_num_possible_cpus")
+        for ring, size, record in (
+            ("events", options.events_bytes, wire.EVENT.size),
+            ("lives", options.lives_bytes, wire.LIFE.size),
+        ):
+            self._rings.append(Ring(bpf.map(ring).fd, size, record))
+            self._poll.register(self._rings[-1].fd, select.EPOLLIN)
+        self.counters = Counters(bpf.map("counts"), self._cpus)
+        self._followed = bpf.map("followed")
+        programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
+        for program in programs:
+            bpf.attach(program)
+        self._iterator = bpf.attach("snapshot_tasks")
+        self._ledger = KernelLedger(bpf.map("ledger"), self._cpus, [bpf.program_fd(p) for p in programs])
+
+    def _config(self) -> bytes:
+        options, hierarchy = self._options, self._hierarchy
+        unlimited = options.tell_all or bool(options.follow) or options.children
+        events = 0 if unlimited else _SECOND // options.events_per_s
+        lives = 0 if unlimited else _SECOND // options.lives_per_s
+        return wire.CONFIG.pack(
+            options.signal_mask,
+            *(events, lives, lives),
+            *(events * options.burst, lives * options.burst, lives * options.burst),
+            600 * _SECOND,
+            5 * _SECOND,
+            hierarchy.kind if hierarchy else 0,
+            hierarchy.number if hierarchy else 0,
+            options.tell_all,
+            bool(options.follow) or options.children,
+            options.children,
+            0,
+        )
+
+    def close(self) -> None:
+        """Detaches and unloads."""
+        if not self._poll.closed:
+            self._poll.close()
+        for ring in self._rings:
+            ring.close()
+        self._rings.clear()
+        if self._object:
+            self._object.close()
+            self._object = None
+
+    # ---- reading
+
+    def read(self, timeout_s: float) -> Batch:
+        """Waits for records at most so long. LOST events are among them when something was lost."""
+        pending, self._pending = self._pending, []
+        if not pending:
+            self._wait(timeout_s)
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if now - self._wall_at_ns > _WALL_INTERVAL_NS:
+            self._measure_wall()
+        raw: list[Raw] = []
+        for ring in self._rings:
+            raw += ring.read()
+        events = pending + [e for e in (wire.decode(r[2], self._wall_ns) for r in raw) if e]
+        for ring in self._rings:
+            ring.advance()
+        self._idle_polls = 0 if raw else self._idle_polls + 1
+        if any(e.kind is Kind.SIGNAL_GENERATE and e.container_init for e in events):
+            events += self._members(events)
+        for event in events:
+            if event.kind is Kind.CGROUP_RMDIR:
+                self.counters.gone(event.cgroup_id, event.time_ns)
+        if now - self._ledger_at_ns > _LEDGER_INTERVAL_NS:
+            self._ledger_at_ns = now
+            events += self._losses(now)
+            self.counters.give_back(now)
+        return Batch(events, now - _HOLD_NS)
+
+    def _wait(self, timeout_s: float) -> None:
+        if self._idle_polls < _LINGERING_POLLS:
+            # Records may be there or come without waking us: sleep, whatever the rings say, so that a trickle of
+            # records costs one read every 2 ms and not one each.
+            time.sleep(min(_POLL_S, timeout_s))
+        else:
+            self._poll.poll(timeout_s)
+
+    def _measure_wall(self) -> None:
+        """The offset between the clocks: a step or slew of the wall clock is seen at the next measurement."""
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        wall = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._wall_ns = wall - (before + after) // 2
+        self._wall_at_ns = after
+
+    def _losses(self, now: int) -> list[Event]:
+        return [
+            Event(now, now + self._wall_ns, Kind.LOST, loss=loss, count=count) for loss, count in self._ledger.news()
+        ]
+
+    def finish(self) -> Batch:
+        """What the rings and the ledger still hold, at the end."""
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._idle_polls, self._ledger_at_ns = 0, 0
+        batch = self.read(0)
+        return Batch(batch.events, now + _HOLD_NS)
+
+    # ---- what exists
+
+    def snapshot(self) -> list[Event]:
+        """Every process that exists, zombies too; container inits with their argv."""
+        if not self._object:
+            return []
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        events = wire.decode_snapshot(self._object.iterate(self._iterator), now, self._wall_ns)
+        return [with_argv(e) if e.ns_init and not e.zombie else e for e in events]
+
+    def _members(self, events: list[Event]) -> list[Event]:
+        """The processes of the containers that are being asked to stop, with their argv."""
+        namespaces = {
+            e.task.pidns for e in events if e.kind is Kind.SIGNAL_GENERATE and e.container_init and e.task is not None
+        }
+        if not self._object:
+            return []
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        everything = wire.decode_snapshot(self._object.iterate(self._iterator), now, self._wall_ns)
+        return [with_argv(e) for e in everything if e.task and e.task.pidns in namespaces]
+
+    # ---- counters and choices
+
+    def counts(self) -> Counts:
+        """Totals of every signal and exit since the source was opened."""
+        signals_other, exits_other = self._ledger.others()
+        return self.counters.read(signals_other, exits_other)
+
+    def ledger(self) -> dict[str, int]:
+        """The kernel's ledger by name: recorded, limited, and what found no room."""
+        return self._ledger.read()
+
+    def follow(self, pid: int, start_ns: int) -> None:
+        """Tell of this process (and of its descendants, if so opened)."""
+        self._followed.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), b"\x01\0\0\0")

@@ -1,0 +1,63 @@
+"""The kernel's ledger: what became a record, what did not and why. Nothing is lost silently."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sigtrace.model.event import Loss
+from sigtrace.sources._libbpf import Map, per_cpu_sum
+from sigtrace.sources.wire import Ledger
+
+_CAUSES: Final = {
+    Ledger.LIMITED_EVENT: Loss.RATE_LIMITED,
+    Ledger.LIMITED_LIFE: Loss.RATE_LIMITED,
+    Ledger.RING_EVENT: Loss.RING_FULL,
+    Ledger.RING_LIFE: Loss.RING_FULL,
+    Ledger.COUNTS_FULL_SIGNAL: Loss.TABLE_FULL,
+    Ledger.COUNTS_FULL_EXIT: Loss.TABLE_FULL,
+    Ledger.ZOMBIES_FULL: Loss.TABLE_FULL,
+    Ledger.LIMITS_FULL: Loss.TABLE_FULL,
+    Ledger.STOPPING_FULL: Loss.TABLE_FULL,
+    Ledger.FOLLOW_FULL: Loss.TABLE_FULL,
+}
+
+
+class KernelLedger:
+    """Reads the ledger map and the programs' own counters."""
+
+    def __init__(self, table: Map, cpus: int, program_fds: list[int]) -> None:
+        self._map = table
+        self._size = 8 * cpus
+        self._program_fds = program_fds
+        self._told: dict[Loss, int] = {}
+
+    def _entry(self, entry: Ledger) -> int:
+        raw = self._map.lookup(entry.to_bytes(4, "little"), self._size)
+        return per_cpu_sum(raw) if raw else 0
+
+    def _missed(self) -> int:
+        """Runs of a program that the kernel left out because the CPU was already in it (since v5.12)."""
+        missed = 0
+        for fd in self._program_fds:
+            with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as f:
+                for line in f:
+                    if line.startswith("recursion_misses:"):
+                        missed += int(line.split()[1])
+        return missed
+
+    def read(self) -> dict[str, int]:
+        """Every entry by its name, in lower case, and ``missed``."""
+        return {entry.name.lower(): self._entry(entry) for entry in Ledger} | {"missed": self._missed()}
+
+    def others(self) -> tuple[int, int]:
+        """Signals and exits that were counted while the counting table was full."""
+        return self._entry(Ledger.COUNTS_FULL_SIGNAL), self._entry(Ledger.COUNTS_FULL_EXIT)
+
+    def news(self) -> list[tuple[Loss, int]]:
+        """What was lost since the last call, by cause."""
+        totals = {Loss.KERNEL_MISSED: self._missed()}
+        for entry, loss in _CAUSES.items():
+            totals[loss] = totals.get(loss, 0) + self._entry(entry)
+        news = [(loss, total - self._told.get(loss, 0)) for loss, total in totals.items()]
+        self._told = totals
+        return [(loss, count) for loss, count in news if count]

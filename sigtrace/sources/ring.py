@@ -1,0 +1,93 @@
+"""A BPF ring buffer read through mmap (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst).
+
+Layout: one page with the consumer position (ours to write), one with the producer position, then the data twice in a
+row, so that a record that wraps is contiguous. Each record: u32 length with a busy and a discard bit, u32 page offset,
+payload, padded to 8 bytes. Here every record of a ring has one size, so a batch is one ``iter_unpack``.
+
+Memory order. The kernel publishes a record by clearing its busy bit with xchg, and the producer position with a store
+release. A reader must load the position before the headers and the headers before the payloads. x86-64 keeps loads in
+order; arm64 does not, and a plain Python load is a plain load. `_fence` therefore releases and takes a lock: a release
+followed by an acquire orders all earlier loads before all later ones (Arm ARM B2.3, "barrier-ordered-before":
+[L]; po; [A]), and CPython's locks are made of exactly these two operations. Each position is one aligned 8-byte item
+of a memoryview, which CPython copies with one load or store.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from typing import Final
+
+_BUSY: Final = 1 << 31
+_DISCARDED: Final = 1 << 30
+_HEADER: Final = 8
+
+#: (header, page offset, the record's bytes)
+Raw = tuple[int, int, bytes]
+
+
+class Ring:
+    """The reader's side of one ring. One reader at a time."""
+
+    def __init__(self, fd: int, size: int, record_size: int) -> None:
+        """``size``: the map's max_entries, bytes; ``record_size``: of each record's payload, bytes."""
+        page = mmap.PAGESIZE
+        self._record_size = record_size
+        if record_size % 8:
+            raise ValueError(f"a record of {record_size} bytes would be padded")
+        self._stride = _HEADER + record_size
+        self._mask = size - 1
+        self._struct = struct.Struct(f"<II{record_size}s")
+        self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._data_map = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._consumer = memoryview(self._consumer_map).cast("Q")
+        self._producer = memoryview(self._data_map)[:8].cast("Q")
+        self._data = memoryview(self._data_map)[page:]
+        self._headers = self._data.cast("I")
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self._taken = 0
+        self.fd = fd
+
+    def _fence(self) -> None:
+        self._lock.release()
+        self._lock.acquire()
+
+    def read(self, limit: int = 65536) -> list[Raw]:
+        """The records that are complete, oldest first, at most ``limit``; up to the first that is still being written.
+
+        They stay in the ring until :meth:`advance`.
+        """
+        consumed, produced = self._consumer[0], self._producer[0]
+        n = min((produced - consumed) // self._stride, limit)
+        self._taken = 0
+        if n <= 0:
+            return []
+        self._fence()
+        start = consumed & self._mask
+        step = self._stride // 4
+        headers = self._headers[start // 4 : start // 4 + n * step : step].tolist()
+        whole = headers.count(self._record_size) == n
+        if not whole:
+            n = next((i for i, header in enumerate(headers) if header & _BUSY), n)
+        self._fence()
+        records: list[Raw] = list(self._struct.iter_unpack(self._data[start : start + n * self._stride]))
+        self._taken = n * self._stride
+        if not whole:
+            records = [r for r in records if not r[0] & _DISCARDED]
+        return records
+
+    def advance(self) -> None:
+        """Gives back what the last read returned: call it once those records are in the pipeline."""
+        if self._taken:
+            self._fence()  # our loads before the kernel's next stores
+            self._consumer[0] = self._consumer[0] + self._taken
+            self._taken = 0
+
+    def close(self) -> None:
+        """Unmaps it."""
+        for view in (self._headers, self._data, self._producer, self._consumer):
+            view.release()
+        self._data_map.close()
+        self._consumer_map.close()

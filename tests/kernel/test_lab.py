@@ -1,0 +1,362 @@
+"""The lab's containers are what it says they are: the ground truth, without sigtrace."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sigtrace.errors import HostError, RunError
+from sigtrace.lab.cgroup import FOLDER, Hierarchy, LabCgroup, cgroup_mounts, find_hierarchy
+from sigtrace.lab.container import Container
+from sigtrace.lab.process import argv_of, tool
+from sigtrace.lab.scenario import run
+from sigtrace.lab.scenarios import SCENARIOS
+
+REPOSITORY = Path(__file__).parents[2]
+SLEEP = ["sleep", "infinity"]
+
+
+def status_of(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def cgroup_of(pid):
+    """Path of its cgroup in the hierarchy where containers live."""
+    hierarchy = find_hierarchy()
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if hierarchy.controller in controllers.split(",") and (hierarchy.version == 1 or not controllers):
+            return path
+    raise AssertionError(pid)
+
+
+def processes_of(cgroup):
+    """Live processes and zombies that say they are in it."""
+    return [p.name for p in Path("/proc").iterdir() if p.name.isdigit() and cgroup in read(p / "cgroup")]
+
+
+def read(path):
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def names_in(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, f"waited 10 s for {what}"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def box(request):
+    with Container(f"test-{os.getpid()}") as container:
+        yield container
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left():
+    mounts = Path("/proc/self/mountinfo").read_text()
+    descriptors = len(names_in("/proc/self/fd"))
+    yield
+    folder = Path(find_hierarchy().path, FOLDER)
+    # Another lab may run beside us; ours carry our pid or went with their scenario.
+    assert not list(folder.glob(f"test-{os.getpid()}*"))
+    assert processes_of(f"/{FOLDER}/test-{os.getpid()}") == []
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert len(names_in("/proc/self/fd")) == descriptors
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    assert not children.exists() or not children.read_text().split()
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_scenario_ends_as_it_says(name):
+    scenario = SCENARIOS[name]
+    result = run(scenario, container=f"test-{os.getpid()}-{name}")
+    expect = scenario.expect
+    assert result.wait_status.code == expect.status_code, result
+    assert result.stop.killed == expect.killed
+    assert result.as_expected
+    assert [sent.signo for sent in result.stop.signals] == [signal.SIGTERM] + [signal.SIGKILL] * expect.killed
+    if expect.killed:
+        assert result.wait_status.signal == signal.SIGKILL
+        first, last = (sent.time_ns for sent in result.stop.signals)
+        assert (last - first) / 1e9 >= result.grace_s
+    assert result.started_ns < result.ready_ns < result.stop.signals[0].time_ns < result.stop.exited_ns
+    assert result.inside_code == (0 if scenario.inside else None)
+
+
+def test_the_grace_is_a_parameter():
+    result = run(SCENARIOS["no-handler"], grace_s=0.05)
+    assert 0.05 <= result.stop.duration_s < 0.3
+
+
+def test_pid_1_is_init_of_its_own_namespaces(box):
+    box.start(SLEEP)
+    box.wait_ready()
+    assert status_of(box.init_pid)["NSpid"] == [str(box.init_pid), "1"]
+    for kind in ("pid", "mnt", "uts"):
+        assert Path(f"/proc/{box.init_pid}/ns/{kind}").readlink() != Path(f"/proc/self/ns/{kind}").readlink()
+    inside = box.exec(["sh", "-c", "hostname; echo /proc/[0-9]*; cat /proc/1/comm"])
+    assert inside.wait() == 0
+    hostname, processes, comm = inside.output.decode().splitlines()
+    assert hostname == box.name
+    assert {"/proc/1", "/proc/2"} <= set(processes.split()) <= {f"/proc/{n}" for n in range(1, 5)}
+    assert comm == "sleep"
+
+
+def test_pid_1_has_a_cgroup_of_its_own_and_its_parent_is_outside(box):
+    box.start(SLEEP)
+    box.wait_ready()
+    parent = int(status_of(box.init_pid)["PPid"][0])
+    assert cgroup_of(box.init_pid) == f"/{FOLDER}/{box.name}"
+    assert cgroup_of(parent) == cgroup_of("self")
+    assert Path(f"/proc/{parent}/ns/pid").readlink() == Path("/proc/self/ns/pid").readlink()
+    assert box.cgroup_id == box.cgroup.path.stat().st_ino
+    assert box.cgroup.pids() == [box.init_pid]
+
+
+def test_nothing_of_ours_is_handed_down(box):
+    """Neither ignored nor blocked signals, nor descriptors, nor the environment."""
+    ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+    before = [signal.signal(signo, signal.SIG_IGN) for signo in ours]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
+    os.set_inheritable(leak := os.open("/dev/null", os.O_RDONLY), True)
+    try:
+        box.start(SLEEP)
+        box.wait_ready()
+        status = status_of(box.init_pid)
+        assert {status[f"Sig{which}"][0] for which in ("Blk", "Ign", "Cgt")} == {"0" * 16}
+        assert names_in(f"/proc/{box.init_pid}/fd") == ["0", "1", "2"]
+        environment = Path(f"/proc/{box.init_pid}/environ").read_text().strip("\0").split("\0")
+        assert {word.partition("=")[0] for word in environment} <= {"PATH", "PWD", "OLDPWD"}
+        assert box.stop(0).killed
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == {signal.SIGTERM, signal.SIGUSR1} | mask
+    finally:
+        os.close(leak)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for signo, handler in zip(ours, before, strict=True):
+            signal.signal(signo, handler)
+
+
+def test_an_exec_has_its_parent_outside_the_namespace_and_the_cgroup(box):
+    box.start(SLEEP)
+    box.wait_ready()
+    entered = box.exec(["sleep", "3600"])
+    wait_for(lambda: len(box.cgroup.pids()) == 2, "the exec to enter the cgroup")
+    (pid,) = set(box.cgroup.pids()) - {box.init_pid}
+    wait_for(lambda: argv_of(pid) == ("sleep", "3600"), "sleep 3600")
+    status = status_of(pid)
+    assert len(status["NSpid"]) == 2
+    parent = int(status["PPid"][0])
+    assert cgroup_of(parent) == cgroup_of("self")
+    assert len(status_of(parent)["NSpid"]) == 1
+    box.stop(0)
+    assert entered.wait() == 128 + signal.SIGKILL
+
+
+def test_kill_9_from_inside_does_nothing(box):
+    box.start(SLEEP)
+    box.wait_ready()
+    assert box.kill_from_inside("kill -9 1") == 0
+    assert not box.has_exited()
+
+
+@pytest.mark.parametrize(
+    ("program", "raw"),
+    [("exit 0", 0), ("exit 3", 3 << 8), ("exit 137", 137 << 8), ("ulimit -c 0; kill -SEGV $$; exit 9", 9 << 8)],
+)
+def test_the_wait_status_is_the_true_one(box, program, raw):
+    """Exit 137 is not SIGKILL, and a shell that sends PID 1 a SIGSEGV is not a fault."""
+    box.start(["sh", "-c", program])
+    assert box.wait().raw == raw
+    stop = box.stop(1)
+    assert (stop.signals, stop.killed, stop.wait_status.raw) == ((), False, raw)
+
+
+def test_sigkill_from_outside_is_told_from_exit_137(box):
+    box.start(SLEEP)
+    box.wait_ready()
+    box.kill(signal.SIGKILL)
+    assert box.wait().raw == signal.SIGKILL
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_in_the_block_leaves_nothing(error):
+    box = Container(f"test-{os.getpid()}-raise")
+
+    def interrupted():
+        with box:
+            box.start(["sh", "-c", "sleep 3600 & sleep 3600"])
+            box.wait_ready()
+            box.exec(["sleep", "3600"])
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert not Path(f"/proc/{box.init_pid}").exists()
+    assert not box.cgroup.path.exists()
+
+
+def test_a_lab_killed_with_9_leaves_nothing():
+    name = f"test-{os.getpid()}-orphan"
+    program = f"""
+        from sigtrace.lab.container import Container
+        box = Container({name!r}, workdir="/tmp")
+        box.start(["sleep", "infinity"])
+        box.wait_ready()
+        print(box.init_pid, flush=True)
+        input()
+    """
+    lab = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY,
+    )  # fmt: skip
+    with lab:
+        pid = int(lab.stdout.readline())
+        lab.kill()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "PID 1 to end")
+    wait_for(lambda: not Path(find_hierarchy().path, FOLDER, name).exists(), "the cgroup to go")
+
+
+def test_a_missing_program_is_one_clear_error(box):
+    box.start(["no-such-program"])
+    with pytest.raises(RunError, match=r"ended before it was ready \(exit 127\): .*no-such-program: not found"):
+        box.wait_ready()
+
+
+def test_what_was_awaited_is_in_the_error(box):
+    box.start(SLEEP)
+    with pytest.raises(RunError, match=r"waited 0.05 s for the output 'hello' in container"):
+        box.wait_ready(b"hello", timeout_s=0.05)
+    with pytest.raises(RunError, match=r"waited 0.01 s for the end of PID 1"):
+        box.wait(0.01)
+
+
+def test_a_name_that_is_taken_is_refused_and_the_other_lives(box):
+    box.start(SLEEP)
+    box.wait_ready()
+    with pytest.raises(RunError, match="exists already"), Container(box.name) as other:
+        other.start(SLEEP)
+    assert not box.has_exited()
+
+
+def test_a_cgroup_takes_its_processes_with_it():
+    cgroup = LabCgroup(f"test-{os.getpid()}-left")
+    cgroup.create()
+    program = subprocess.Popen(["sh", "-c", 'echo 0 >"$0/cgroup.procs"; exec sleep 3600', str(cgroup.path)])
+    with program:
+        wait_for(cgroup.pids, "the process to enter the cgroup")
+        cgroup.remove()
+    assert program.returncode == -signal.SIGKILL
+    assert not cgroup.path.exists()
+
+
+RUN = textwrap.dedent("""
+    from sigtrace.lab.scenario import run
+    from sigtrace.lab.scenarios import SCENARIOS
+    from sigtrace.errors import HostError
+    try:
+        ok = all(run(SCENARIOS[name], 0.05).as_expected for name in ("exec-form", "kill-from-inside", "shell-form"))
+    except HostError as error:
+        ok = str(error)
+    open(3, "w").write(str(ok))
+""")
+
+
+def in_shell(line, program=RUN):
+    """What RUN says when a shell starts it in a way of its own; descriptor 3 is where it writes."""
+    reader, writer = os.pipe()
+    command = f"exec 3>&{writer} {writer}>&-; {line}"
+    done = subprocess.run(
+        ["bash", "-c", command, "bash", sys.executable, "-c", program],
+        pass_fds=[writer], cwd=REPOSITORY, check=False, timeout=60, capture_output=True, text=True,
+    )  # fmt: skip
+    os.close(writer)
+    with os.fdopen(reader) as said:
+        return said.read() or done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param('"$@" <&-', id="stdin closed"),
+        pytest.param('"$@" <&- >&- 2>&-', id="all closed"),
+        pytest.param('nohup "$@" </dev/null >/dev/null 2>&1 & wait', id="in the background under nohup"),
+        pytest.param('setsid -w "$@"', id="no terminal"),
+        pytest.param('trap "" TERM INT CHLD; "$@"', id="signals ignored"),
+    ],
+)
+def test_it_works_however_it_is_started(line):
+    assert in_shell(line) == "True"
+
+
+def test_without_a_writable_hierarchy_the_next_step_is_named(box, monkeypatch, tmp_path):
+    monkeypatch.setattr("sigtrace.lab.cgroup.FOLDER", "cgroup.procs/x")
+    with pytest.raises(HostError, match=r"cannot make the cgroup .*mounted writable"):
+        box.start(SLEEP)
+
+
+def test_without_dash_the_package_is_named(box, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name, path: None)
+    tool.cache_clear()
+    with pytest.raises(HostError, match="needs dash, which is not installed: install the package dash"):
+        box.start(SLEEP)
+    tool.cache_clear()
+
+
+def test_another_user_is_told_to_be_root():
+    # Become nobody only after the imports: the interpreter or the checkout may lie where nobody may look.
+    become = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)"
+    program = RUN.replace("\ntry:", f"\n{become}\ntry:")
+    assert in_shell('"$@"', program) == "the lab makes containers, which needs root: run it with sudo"
+
+
+def test_root_without_cap_sys_admin_is_told_so():
+    said = in_shell('setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin -- "$@"')
+    assert "Operation not permitted: the lab needs CAP_SYS_ADMIN" in said
+
+
+def every_hierarchy():
+    """Those of this host that a container could live in."""
+    for mount in cgroup_mounts(Path("/proc/self/mountinfo").read_text()):
+        for controller in {"pids", "memory"} & mount.controllers or {""}:
+            if mount.version == 2 or controller:
+                yield Hierarchy(mount.version, controller, mount.path)
+
+
+@pytest.mark.parametrize("hierarchy", list(every_hierarchy()), ids=lambda h: f"v{h.version} {h.controller}".strip())
+def test_it_works_in_every_hierarchy(hierarchy, monkeypatch):
+    monkeypatch.setattr("sigtrace.lab.cgroup.find_hierarchy", lambda: hierarchy)
+    result = run(SCENARIOS["exec-form"], container=f"test-{os.getpid()}-{hierarchy.controller}")
+    assert result.as_expected
+    assert not Path(hierarchy.path, FOLDER, result.container).exists()
+
+
+def test_containers_can_be_made_in_parallel():
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: run(SCENARIOS["exec-form"], grace_s=10), range(40)))
+    assert all(result.as_expected for result in results)
+    assert len({result.cgroup_id for result in results}) == 40
+
+
+def test_fifty_containers_one_after_the_other():
+    times = []
+    for _ in range(50):
+        begin = time.perf_counter()
+        assert run(SCENARIOS["exec-form"]).as_expected
+        times.append((time.perf_counter() - begin) * 1000)
+    times.sort()
+    print(f"\na container from nothing to nothing: median {times[25]:.1f} ms, slowest {times[-1]:.1f} ms")
