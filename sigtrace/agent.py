@@ -21,7 +21,6 @@ from sigtrace.model.causes import Severity
 from sigtrace.model.event import Kind
 from sigtrace.model.filter import WorkloadFilter
 from sigtrace.model.finding import Finding, Verdict
-from sigtrace.model.hierarchy import read as read_hierarchy
 from sigtrace.model.workload import Observation
 from sigtrace.pipeline import Pipeline
 from sigtrace.sinks.base import LineWriter, Sink
@@ -79,15 +78,15 @@ class Capture:
 
     def __init__(self, backend: str, options: BpfOptions, sinks: list[Sink]) -> None:
         """``backend``: auto, bpf, bcc or ptrace. Raises HostError if there is none."""
-        self.backend = choose(backend, read_host())
+        host = read_host()
+        self.backend = choose(backend, host)
         self._source = BpfSource(options)
-        hierarchy = read_hierarchy()
-        if hierarchy is None:
+        if host.hierarchy is None:
             raise HostError(
                 "no cgroup hierarchy is mounted", next_step="mount one: mount -t cgroup2 none /sys/fs/cgroup"
             )
-        self.hierarchy = hierarchy
-        self._cgroups = Cgroups(hierarchy.mount)
+        self.hierarchy = host.hierarchy
+        self._cgroups = Cgroups(host.hierarchy.mount)
         self.sinks = sinks
         self.pipeline = Pipeline(self._source, Attributor(self._cgroups, os.uname().nodename), Chain(), sinks)
 

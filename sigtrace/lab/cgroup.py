@@ -1,102 +1,40 @@
-"""Which cgroup hierarchy containers live in, and the lab's own cgroups there: ``<root>/sigtrace-lab/<name>``."""
+"""The lab's own cgroups: ``sigtrace-lab/<name>`` in the hierarchy where containers live."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
-import re
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from sigtrace.errors import HostError, RunError
+from sigtrace.model.hierarchy import Hierarchy, choose
 
 #: The folder that holds the lab's cgroups; gone when the last of them is.
 FOLDER = "sigtrace-lab"
 
-#: Controllers that a runtime uses for every container. Where v2 has neither at its root, v1 has them (hybrid hosts).
-_TELLING = ("pids", "memory")
 _REMOVE_S = 10.0
 _PAUSE_S = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A mounted cgroup hierarchy."""
-
-    version: int
-    """1 or 2"""
-    controllers: frozenset[str]
-    """of v1, from the mount's options; empty for v2, whose controllers are in ``cgroup.controllers``"""
-    root: str
-    """the folder of the hierarchy that is mounted, ``/`` on a host"""
-    path: str
-    """where"""
-
-
-@dataclass(frozen=True, slots=True)
-class Hierarchy:
-    """The hierarchy that containers live in."""
-
-    version: int
-    """1 or 2"""
-    controller: str
-    """``pids`` or ``memory`` of v1, empty for v2"""
-    path: str
-    """where it is mounted"""
-
-
-def cgroup_mounts(mountinfo: str) -> list[Mount]:
-    """The cgroup hierarchies of a ``/proc/PID/mountinfo`` (proc_pid_mountinfo(5)), in its order."""
-    found = []
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        mount, filesystem = left.split(), right.split()
-        if len(mount) < 5 or len(filesystem) < 3 or filesystem[0] not in {"cgroup", "cgroup2"}:
-            continue
-        version = 1 if filesystem[0] == "cgroup" else 2
-        options = frozenset(filesystem[2].split(",")) - {"rw", "ro"} if version == 1 else frozenset()
-        found.append(Mount(version, options, _unescape(mount[3]), _unescape(mount[4])))
-    return found
-
-
-def choose_hierarchy(mountinfo: str, v2_controllers: str = "") -> Hierarchy | None:
-    """Where containers live; None if no hierarchy fits.
-
-    v2 if ``v2_controllers`` (the ``cgroup.controllers`` of its root) has pids or memory, else v1's pids, else v1's
-    memory, else v2. A bind mount of one folder of a hierarchy counts only where the whole is not mounted.
-    """
-    mounts = sorted(cgroup_mounts(mountinfo), key=lambda mount: mount.root != "/")  # stable: the first mount of a kind
-    v2 = next((Hierarchy(2, "", mount.path) for mount in mounts if mount.version == 2), None)
-    if v2 and set(v2_controllers.split()) & set(_TELLING):
-        return v2
-    for controller in _TELLING:
-        for mount in mounts:
-            if controller in mount.controllers:
-                return Hierarchy(1, controller, mount.path)
-    return v2
-
-
 def find_hierarchy() -> Hierarchy:
     """The hierarchy of this host. Raises HostError if there is none."""
-    mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    v2_controllers = ""
-    for mount in cgroup_mounts(mountinfo):
-        if mount.version == 2:
-            with contextlib.suppress(OSError):
-                v2_controllers += " " + Path(mount.path, "cgroup.controllers").read_text(encoding="ascii")
-    if hierarchy := choose_hierarchy(mountinfo, v2_controllers):
-        return hierarchy
-    raise HostError(
-        "no cgroup hierarchy for containers is mounted: neither v2 nor v1's pids or memory",
-        next_step="mount one: mount -t cgroup2 none /sys/fs/cgroup",
-    )
 
+    def text(path: str) -> str:
+        try:
+            return Path(path).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
 
-def _unescape(path: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path)
+    chosen = choose(text("/proc/self/mountinfo"), text("/proc/self/cgroup"), lambda v2: text(f"{v2}/cgroup.controllers"))
+    if chosen is None:
+        raise HostError(
+            "no cgroup hierarchy for containers is mounted: neither v2 nor v1's pids or memory",
+            next_step="mount one: mount -t cgroup2 none /sys/fs/cgroup",
+        )
+    return chosen
 
 
 class LabCgroup:
@@ -104,7 +42,7 @@ class LabCgroup:
 
     def __init__(self, name: str, hierarchy: Hierarchy | None = None) -> None:
         self.hierarchy = hierarchy or find_hierarchy()
-        self.path = Path(self.hierarchy.path, FOLDER, name)
+        self.path = Path(self.hierarchy.mount, FOLDER, name)
         #: Its kernfs id, which is its inode number; 0 before ``create``.
         self.id = 0
 

@@ -180,7 +180,7 @@ _CODES = (
     Code("crashed", "It died of a fault, or failed by itself.", _causes(*CRASHED)),
     Code(
         "events-lost",
-        "sigtrace lost events, and says so: stories may have gaps. Only kernel-missed costs counts, too.",
+        "Events were lost by sigtrace, and it says so: stories may have gaps. Only kernel-missed costs counts, too.",
         _causes(
             Cause(
                 "ring-full",

@@ -72,17 +72,3 @@ def _number(own_cgroups: str, controller: str) -> int | None:
             return int(number)
     return None
 
-
-def read() -> Hierarchy | None:
-    """The choice on this host. Raises OSError if /proc cannot be read."""
-
-    def text(path: str) -> str:
-        try:
-            with open(path, encoding="utf-8", errors="replace") as f:
-                return f.read()
-        except FileNotFoundError:
-            return ""
-
-    return choose(
-        text("/proc/self/mountinfo"), text("/proc/self/cgroup"), lambda mount: text(f"{mount}/cgroup.controllers")
-    )

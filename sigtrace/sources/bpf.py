@@ -17,7 +17,6 @@ from typing import Final
 from sigtrace.errors import HostError
 from sigtrace.model.event import Event, Kind, Loss
 from sigtrace.model.hierarchy import Hierarchy
-from sigtrace.model.hierarchy import read as read_hierarchy
 from sigtrace.sources import wire
 from sigtrace.sources._libbpf import Library, LibbpfError, Map, Object, per_cpu_sum
 from sigtrace.sources.base import Batch, Counts
@@ -99,7 +98,7 @@ class BpfSource:
         host = read_host()
         for refusal in bpf_refusals(host):
             raise HostError(f"cannot use BPF: {refusal.what}: {refusal.why}", next_step=refusal.fix)
-        self._hierarchy = read_hierarchy()
+        self._hierarchy = host.hierarchy
         try:
             self._library = Library()
             self._load()

@@ -109,8 +109,8 @@ class Host:
     def charges_memlock(self) -> bool:
         """Whether maps count against RLIMIT_MEMLOCK, as before commit d5299b67dd59 (in v5.11)."""
         # Only for words about a refusal that has happened: no decision hangs on a version.
-        numbers = [int(part) if part.isdecimal() else 0 for part in self.release.split("-")[0].split(".")[:2]]
-        return numbers < [5, 11]
+        match = re.match(r"(\d+)\.(\d+)", self.release)
+        return match is not None and (int(match[1]), int(match[2])) < (5, 11)
 
 
 def read_host(root: Path = Path("/"), *, find_library: Callable[[Path], str | None] | None = None) -> Host:

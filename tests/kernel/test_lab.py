@@ -1,6 +1,7 @@
 """The lab's containers are what it says they are: the ground truth, without sigtrace."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from sigtrace.errors import HostError, RunError
-from sigtrace.lab.cgroup import FOLDER, Hierarchy, LabCgroup, cgroup_mounts, find_hierarchy
+from sigtrace.lab.cgroup import FOLDER, LabCgroup, find_hierarchy
 from sigtrace.lab.container import Container
 from sigtrace.lab.process import argv_of, tool
 from sigtrace.lab.scenario import run
 from sigtrace.lab.scenarios import SCENARIOS
+from sigtrace.model.hierarchy import choose
+
 
 REPOSITORY = Path(__file__).parents[2]
 SLEEP = ["sleep", "infinity"]
@@ -29,10 +32,10 @@ def status_of(pid):
 
 def cgroup_of(pid):
     """Path of its cgroup in the hierarchy where containers live."""
-    hierarchy = find_hierarchy()
+    wanted = find_hierarchy().number
     for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if hierarchy.controller in controllers.split(",") and (hierarchy.version == 1 or not controllers):
+        number, _, path = line.split(":", 2)
+        if int(number) == wanted:
             return path
     raise AssertionError(pid)
 
@@ -71,7 +74,7 @@ def _nothing_left():
     mounts = Path("/proc/self/mountinfo").read_text()
     descriptors = len(names_in("/proc/self/fd"))
     yield
-    folder = Path(find_hierarchy().path, FOLDER)
+    folder = Path(find_hierarchy().mount, FOLDER)
     # Another lab may run beside us; ours carry our pid or went with their scenario.
     assert not list(folder.glob(f"test-{os.getpid()}*"))
     assert processes_of(f"/{FOLDER}/test-{os.getpid()}") == []
@@ -228,7 +231,7 @@ def test_a_lab_killed_with_9_leaves_nothing():
         pid = int(lab.stdout.readline())
         lab.kill()
     wait_for(lambda: not Path(f"/proc/{pid}").exists(), "PID 1 to end")
-    wait_for(lambda: not Path(find_hierarchy().path, FOLDER, name).exists(), "the cgroup to go")
+    wait_for(lambda: not Path(find_hierarchy().mount, FOLDER, name).exists(), "the cgroup to go")
 
 
 def test_a_missing_program_is_one_clear_error(box):
@@ -331,18 +334,20 @@ def test_root_without_cap_sys_admin_is_told_so():
 
 def every_hierarchy():
     """Those of this host that a container could live in."""
-    for mount in cgroup_mounts(Path("/proc/self/mountinfo").read_text()):
-        for controller in {"pids", "memory"} & mount.controllers or {""}:
-            if mount.version == 2 or controller:
-                yield Hierarchy(mount.version, controller, mount.path)
+    mounts = Path("/proc/self/mountinfo").read_text()
+    cgroups = Path("/proc/self/cgroup").read_text()
+    for only in ("cgroup2", "pids", "memory"):
+        lines = "\n".join(line for line in mounts.splitlines() if only in re.split(r"[ ,]", line))
+        if hierarchy := choose(lines, cgroups, lambda _: ""):
+            yield hierarchy
 
 
-@pytest.mark.parametrize("hierarchy", list(every_hierarchy()), ids=lambda h: f"v{h.version} {h.controller}".strip())
+@pytest.mark.parametrize("hierarchy", list(every_hierarchy()), ids=lambda h: h.kind.name.lower())
 def test_it_works_in_every_hierarchy(hierarchy, monkeypatch):
     monkeypatch.setattr("sigtrace.lab.cgroup.find_hierarchy", lambda: hierarchy)
-    result = run(SCENARIOS["exec-form"], container=f"test-{os.getpid()}-{hierarchy.controller}")
+    result = run(SCENARIOS["exec-form"], container=f"test-{os.getpid()}-{hierarchy.kind.name}")
     assert result.as_expected
-    assert not Path(hierarchy.path, FOLDER, result.container).exists()
+    assert not Path(hierarchy.mount, FOLDER, result.container).exists()
 
 
 def test_containers_can_be_made_in_parallel():

@@ -23,10 +23,11 @@ LAYERS: dict[str, set[str]] = {
     "detectors": {"model"},
     "sinks": {"model", "errors"},
     "tui": {"model", "sinks.base"},
-    "lab": {"model"},
+    "lab": {"model", "errors"},
     "pipeline": {"model", "errors", *PROTOCOLS},
     "agent": {"model", "errors", "config", "sources", "attribution", "detectors", "sinks", "tui", "pipeline", "lab"},
-    "cli": {"agent", "config", "errors"},
+    "demonstration": {"model", "errors", "agent", "lab", "sinks", "sources"},
+    "cli": {"agent", "demonstration", "config", "errors", "model"},
     "__main__": {"cli"},
 }
 

@@ -15,14 +15,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, TextIO
+from typing import IO, Final, TextIO
 
 from tests.vm.kernels import Kernel, Series, VmError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 GUEST_OUT: Final = "/run/sigtrace-out"
@@ -108,7 +106,9 @@ def run_under(
         _echo(series, log, whole=True)
     status = _status(out)
     if status is None:
-        note = f"no result within {limit_s:.0f} s" if late else _death(out, ready is not None)
+        note = _death(out, ready is not None)
+        if late:
+            note = f"{'not up' if ready is None else 'no result'} within {limit_s:.0f} s"
     else:
         note = {0: "passed", 125: "the guest was not usable (125), see log"}.get(status, f"exit status {status}")
     boot_s, command_s = (None, None) if ready is None else (ready - begin, finished - ready)

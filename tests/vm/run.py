@@ -10,15 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.vm.boot import Machine, Outcome, check_tools, run_under
 from tests.vm.kernels import MATRIX, KernelUnavailableError, Series, VmError, cache_dir, obtain, series_named
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def matrix(

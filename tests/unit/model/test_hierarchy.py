@@ -1,8 +1,8 @@
-"""Where containers live, from the mounts alone."""
+"""Where containers live, from the texts of /proc alone."""
 
 import pytest
 
-from sigtrace.lab.cgroup import Hierarchy, cgroup_mounts, choose_hierarchy
+from sigtrace.model.hierarchy import Hierarchy, HierarchyKind, choose
 
 V2 = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 UNIFIED = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n"
@@ -12,10 +12,12 @@ CPU = "32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cp
 NAMED = "40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd\n"
 OTHER = "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n"
 
-IN_V2 = Hierarchy(2, "", "/sys/fs/cgroup")
-IN_UNIFIED = Hierarchy(2, "", "/sys/fs/cgroup/unified")
-IN_PIDS = Hierarchy(1, "pids", "/sys/fs/cgroup/pids")
-IN_MEMORY = Hierarchy(1, "memory", "/sys/fs/cgroup/memory")
+CGROUPS = "9:name=systemd:/\n8:pids:/\n4:memory:/x\n2:cpu,cpuacct:/\n0::/\n"
+
+IN_V2 = Hierarchy(HierarchyKind.V2, "/sys/fs/cgroup", 0)
+IN_UNIFIED = Hierarchy(HierarchyKind.V2, "/sys/fs/cgroup/unified", 0)
+IN_PIDS = Hierarchy(HierarchyKind.PIDS, "/sys/fs/cgroup/pids", 8)
+IN_MEMORY = Hierarchy(HierarchyKind.MEMORY, "/sys/fs/cgroup/memory", 4)
 
 
 @pytest.mark.parametrize(
@@ -33,20 +35,19 @@ IN_MEMORY = Hierarchy(1, "memory", "/sys/fs/cgroup/memory")
     ],
 )
 def test_containers_live_where_runtimes_put_them(mountinfo, v2_controllers, expected):
-    assert choose_hierarchy(mountinfo, v2_controllers) == expected
+    assert choose(mountinfo, CGROUPS, lambda _: v2_controllers) == expected
 
 
 def test_a_bind_mount_of_a_folder_comes_after_the_whole():
     bound = "50 1 0:36 /docker/abc /mnt rw - cgroup cgroup rw,pids\n"
-    assert choose_hierarchy(bound + PIDS) == IN_PIDS
-    assert choose_hierarchy(bound) == Hierarchy(1, "pids", "/mnt")
+    assert choose(bound + PIDS, CGROUPS, lambda _: "") == IN_PIDS
+    assert choose(bound, CGROUPS, lambda _: "") == Hierarchy(HierarchyKind.PIDS, "/mnt", 8)
 
 
-def test_controllers_are_whole_words_and_paths_are_unescaped():
-    (mount,) = cgroup_mounts("1 1 0:1 / /mnt/my\\040cgroups rw - cgroup cgroup rw,cpu,cpuacct\n")
-    assert mount.controllers == {"cpu", "cpuacct"}
-    assert mount.path == "/mnt/my cgroups"
+def test_paths_are_unescaped():
+    line = "1 1 0:1 / /mnt/my\\040cgroups rw - cgroup cgroup rw,pids\n"
+    assert choose(line, CGROUPS, lambda _: "") == Hierarchy(HierarchyKind.PIDS, "/mnt/my cgroups", 8)
 
 
 def test_broken_lines_are_skipped():
-    assert choose_hierarchy("garbage\n1 2 3 - cgroup2\n\n" + PIDS) == IN_PIDS
+    assert choose("garbage\n1 2 3 - cgroup2\n\n" + PIDS, "x:\n::\n" + CGROUPS, lambda _: "") == IN_PIDS
