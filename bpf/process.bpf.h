@@ -52,7 +52,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	if (err)
 		enter(LEDGER_ZOMBIES_FULL);
 	cgroup = zombie.task.cgroup;
-	count(cgroup, COUNT_EXIT | zombie.wait_status);
+	count_exit(cgroup, zombie.wait_status);
 	if (!exit_matters(&zombie, &key))
 		return 0;
 

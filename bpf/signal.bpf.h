@@ -64,13 +64,13 @@ static __always_inline bool is_followed(struct task_struct *target)
 	return bpf_map_lookup_elem(&followed, &key);
 }
 
-/* Whether a detector needs this signal_generate. */
+/* Whether a detector needs this signal_generate. CHURN does not come here. */
 static __always_inline bool generate_matters(struct task_struct *target, int signo, bool sent)
 {
 	if (BIT(signo) & STOP_SIGNALS)
 		return true;
 	if (BIT(signo) & HARMLESS)
-		return sent && !(BIT(signo) & CHURN) && is_ns_init(target);
+		return sent && is_ns_init(target);
 	if (!sent && !(BIT(signo) & FAULTS))
 		return false; /* timers, SIGPIPE */
 	return disposition_of(target, signo) == HANDLER_DEFAULT || (sent && is_ns_init(target));
@@ -104,22 +104,22 @@ static __always_inline void fill_generate(struct event *event, struct task_struc
 	}
 }
 
-SEC("tp_btf/signal_generate")
-int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct task_struct *target, int group,
-	     int result)
+/* Out of line: the way of the many signals that are only counted stays short. */
+static __noinline int tell_generate(struct task_struct *target, struct kernel_siginfo *siginfo, int signo, int group,
+				    int result)
 {
 	u64 cgroup = cgroup_of(target);
-	u32 info, flags, budget = BUDGET_EVENT;
-	bool sent, container_init;
+	u32 info = info_kind(siginfo), flags = group ? F_GROUP : 0, budget = BUDGET_EVENT, zero = 0;
+	u32 signal = signo | info << 8;
+	struct local *local = bpf_map_lookup_elem(&locals, &zero);
+	bool sent, is_life = false;
 	struct event *event;
 	struct life *life;
 	s32 code = 0;
 	u64 now;
 
-	count(cgroup, COUNT_SIGNAL | (signo & 0xff) << 8 | (result & 0xff));
-	if (!(config.signal_mask & BIT(signo)))
+	if (!local || refused_again(local, target, signal))
 		return 0;
-	info = info_kind(siginfo);
 	if (info == INFO_REAL)
 		code = siginfo->si_code;
 	sent = current_sent(info, code, signo, group);
@@ -129,23 +129,22 @@ int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct 
 	} else if (!config.tell_all && !generate_matters(target, signo, sent)) {
 		return 0;
 	}
-
-	flags = group ? F_GROUP : 0;
-	container_init = false;
 	if (is_ns_init(target)) {
 		/* A process sees its own namespace and those below it: a sender in a lower level is outside, and
 		 * nobody in the container can pretend to be that. */
 		if (sent && WITH_CURRENT(level_of) < level_of(target))
 			flags |= F_OUTSIDE;
-		container_init = cgroup_of(target->real_parent) != cgroup && (!sent || flags & F_OUTSIDE);
+		is_life = cgroup_of(target->real_parent) != cgroup && (!sent || flags & F_OUTSIDE);
 	}
-	if (container_init)
+	if (is_life)
 		budget = signo == SIGKILL ? BUDGET_END : BUDGET_STOP;
 	else if (info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init))
 		flags |= F_TEARDOWN;
-	if (!admit(cgroup, budget, &now))
+	if (!admit(cgroup, budget, &now)) {
+		remember_refusal(local, target, signal, budget);
 		return 0;
-	if (!container_init) {
+	}
+	if (!is_life) {
 		event = reserve_event();
 		if (!event)
 			return 0;
@@ -168,6 +167,16 @@ int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct 
 		life->text_len = WITH_CURRENT(ancestry_of, life->text);
 	submit_life(life);
 	return 0;
+}
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct task_struct *target, int group,
+	     int result)
+{
+	count_signal(cgroup_of(target), signo, result);
+	if (!(config.signal_mask & BIT(signo)) || (BIT(signo) & CHURN && !config.tell_all && !config.follow))
+		return 0;
+	return tell_generate(target, siginfo, signo, group, result);
 }
 
 SEC("tp_btf/signal_deliver")

@@ -1,9 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Counting: exact, and apart from telling. */
+/*
+ * Counting: exact, and apart from telling.
+ *
+ * Signals are counted in a table of slots, one a CPU, which costs a fifth of a per-CPU hash; a signal whose slot
+ * another key has claimed goes to the hash, and what finds the hash full to an "other" counter in the ledger. A slot
+ * needs no atomics: signal_generate runs with interrupts off (under the target's siglock), and nothing else in the
+ * kernel writes slots. User space frees those of removed cgroups, which nobody counts in any more.
+ */
 #ifndef SIGTRACE_COUNT_H
 #define SIGTRACE_COUNT_H
 
-static __always_inline void count(u64 cgroup, u32 what)
+static __always_inline void count_in_hash(u64 cgroup, u32 what)
 {
 	struct count_key key = { .cgroup_lo = cgroup, .cgroup_hi = cgroup >> 32, .what = what };
 	u64 one = 1;
@@ -12,17 +19,47 @@ static __always_inline void count(u64 cgroup, u32 what)
 	if (!n) {
 		if (!bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST))
 			return;
-		/* Full, or another CPU was first (its own slot is zero there, ours too). */
+		/* Full, or another CPU was first (its own value is in its own slot, ours is zero). */
 		n = bpf_map_lookup_elem(&counts, &key);
 		if (!n) {
 			enter(what & COUNT_SIGNAL ? LEDGER_COUNTS_FULL_SIGNAL : LEDGER_COUNTS_FULL_EXIT);
 			return;
 		}
 	}
-	/* Per CPU, and a program that interrupts another on the same CPU is either another key's or, since v6.1
-	 * (commit 05b24ff9b2cf, "bpf: Prevent bpf program recursion for raw tracepoint probes"), counted by the
-	 * kernel as a recursion miss. */
 	*n += 1;
+}
+
+static __noinline int count_collision(u64 cgroup, u32 what)
+{
+	count_in_hash(cgroup, what);
+	return 0;
+}
+
+static __always_inline void count_signal(u64 cgroup, u32 signo, u32 result)
+{
+	u32 what = COUNT_SIGNAL | (signo & 0xff) << 8 | (result & 0xff);
+	u32 cpu = bpf_get_smp_processor_id();
+	struct slots *mine = bpf_map_lookup_elem(&slots, &cpu);
+	struct slot *slot;
+
+	if (!mine)
+		return; /* cannot be: one element for each possible CPU */
+	/* Fibonacci hashing: the product's high bits depend on all of the key's. */
+	slot = &mine->slot[((u32)cgroup * 0x9e3779b1U + what * 0x85ebca6bU) >> 20];
+	if (slot->cgroup == cgroup && slot->what == what) {
+		slot->count++;
+	} else if (!slot->cgroup) {
+		slot->what = what;
+		slot->count = 1;
+		slot->cgroup = cgroup;
+	} else {
+		count_collision(cgroup, what);
+	}
+}
+
+static __always_inline void count_exit(u64 cgroup, u32 wait_status)
+{
+	count_in_hash(cgroup, COUNT_EXIT | wait_status);
 }
 
 #endif

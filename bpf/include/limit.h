@@ -28,22 +28,12 @@ static __always_inline struct limit *limit_of(u64 cgroup)
 static __always_inline bool admit(u64 cgroup, u32 budget, u64 *now)
 {
 	u64 interval = config.interval_ns[budget];
-	u32 zero = 0;
-	struct local *local;
 	struct limit *limit;
-	u64 jiffy, tat;
+	u64 tat;
 
-	if (!interval) {
-		*now = bpf_ktime_get_boot_ns();
-		return true;
-	}
-	local = bpf_map_lookup_elem(&locals, &zero);
-	if (!local)
-		return false;
-	jiffy = bpf_jiffies64();
-	if (local->refused_jiffy == jiffy && local->refused_cgroup == cgroup && local->refused_budget == budget)
-		goto refused_again;
 	*now = bpf_ktime_get_boot_ns();
+	if (!interval)
+		return true;
 	limit = limit_of(cgroup);
 	tat = limit->tat_ns[budget];
 	if (tat < *now)
@@ -52,12 +42,27 @@ static __always_inline bool admit(u64 cgroup, u32 budget, u64 *now)
 		limit->tat_ns[budget] = tat + interval;
 		return true;
 	}
-	local->refused_jiffy = jiffy;
-	local->refused_cgroup = cgroup;
-	local->refused_budget = budget;
-refused_again:
 	enter(budget == BUDGET_EVENT ? LEDGER_LIMITED_EVENT : LEDGER_LIMITED_LIFE);
 	return false;
+}
+
+/* A storm's way: whether this CPU refused the same a moment ago. Different senders never share an answer. */
+static __always_inline bool refused_again(struct local *local, struct task_struct *target, u32 signal)
+{
+	if (local->target != (u64)target || local->signal != signal || local->current != bpf_get_current_task() ||
+	    local->jiffy != bpf_jiffies64())
+		return false;
+	local->refused[local->budget & 3]++;
+	return true;
+}
+
+static __always_inline void remember_refusal(struct local *local, struct task_struct *target, u32 signal, u32 budget)
+{
+	local->jiffy = bpf_jiffies64();
+	local->target = (u64)target;
+	local->current = bpf_get_current_task();
+	local->signal = signal;
+	local->budget = budget;
 }
 
 #endif

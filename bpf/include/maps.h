@@ -16,7 +16,20 @@ struct {
 	__uint(max_entries, 1 << 20);
 } lives SEC(".maps");
 
-/* Every signal by (cgroup, signo, result) and every exit by (cgroup, wait status). */
+/* Every signal by (cgroup, signo, result): one element for each possible CPU, sized at load, read through mmap. */
+struct slots {
+	struct slot slot[SLOTS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct slots);
+} slots SEC(".maps");
+
+/* The signals that found their slot taken, and every exit by (cgroup, wait status). */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, 16384);
@@ -70,10 +83,15 @@ struct {
 
 /* What one CPU remembers between records. */
 struct local {
-	u64 woken_ns;	      /* when this CPU last woke the reader */
-	u64 refused_jiffy;    /* the limiter's last refusal here: the same again in the same jiffy needs no clock */
-	u64 refused_cgroup;
-	u64 refused_budget;
+	u64 woken_ns; /* when this CPU last woke the reader */
+	/* The limiter's last refusal of a signal: the same sender, target and signal in the same jiffy need no second
+	 * look, and no clock. Written by signal_generate alone, with interrupts off. */
+	u64 jiffy;
+	u64 target;
+	u64 current;
+	u32 signal;
+	u32 budget;
+	u64 refused[BUDGETS];
 };
 
 struct {

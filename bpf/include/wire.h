@@ -104,6 +104,15 @@ struct count_key {
 
 enum { COUNT_SIGNAL = 0x10000, COUNT_EXIT = 0x20000 };
 
+/* A signal's counter on one CPU. Slots are claimed first come; a slot whose cgroup is 0 is free. */
+struct slot {
+	u64 cgroup;
+	u64 what;
+	u64 count;
+};
+
+#define SLOTS 4096
+
 struct process_key {
 	u64 start_ns;
 	u32 tgid;
@@ -140,7 +149,7 @@ enum budget {
 	BUDGET_EVENT, /* the event ring */
 	BUDGET_STOP,  /* stop signals from outside, execs, cgroups: life-cycle ring, a far higher cap */
 	BUDGET_END,   /* SIGKILL to and exit of a container's init: life-cycle ring, its own cap, so that nothing hides it */
-	BUDGETS,
+	BUDGETS = 4,
 };
 
 enum hierarchy { HIERARCHY_V2, HIERARCHY_PIDS, HIERARCHY_MEMORY };
@@ -148,7 +157,7 @@ enum hierarchy { HIERARCHY_V2, HIERARCHY_PIDS, HIERARCHY_MEMORY };
 /* Set by the loader, read-only once loaded. */
 struct config {
 	u64 signal_mask;	  /* tell only these signals, bit (signo - 1) */
-	u64 interval_ns[BUDGETS]; /* GCRA: one record an interval in the long run; 0 = no limit */
+	u64 interval_ns[BUDGETS]; /* GCRA: one record an interval in the long run; 0 = no limit; the last is unused */
 	u64 burst_ns[BUDGETS];	  /* and so much of it in advance */
 	u64 stopping_ns;	  /* how long a stop signal marks its cgroup */
 	u64 torn_down_ns;	  /* how long the exit of a container's init does */
@@ -165,7 +174,8 @@ _Static_assert(sizeof(struct event) == 168, "event");
 _Static_assert(sizeof(struct life) == 656, "life");
 _Static_assert(sizeof(struct snapshot) == 120, "snapshot");
 _Static_assert(sizeof(struct count_key) == 12, "count_key");
+_Static_assert(sizeof(struct slot) == 24, "slot");
 _Static_assert(sizeof(struct zombie) == 88, "zombie");
-_Static_assert(sizeof(struct config) == 96, "config");
+_Static_assert(sizeof(struct config) == 112, "config");
 
 #endif

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sigtrace.sources.host import Host
     from sigtrace.sources.select import Backend
 
+#: Columns of a fact's name, and where its value begins.
+_NAME, _INDENT = 16, 22
+
 _SECCOMP = {0: "off", 1: "strict", 2: "a filter"}
 
 
@@ -88,7 +91,9 @@ def _rows(host: Host) -> Iterator[Row]:
     yield Row("memlock", f"{limit} ({counts})")
     guards = ", ".join(host.lsm) or "unknown"
     yield Row(
-        "security", f"modules {guards}; lockdown {host.lockdown or 'unknown'}", host.lockdown != "confidentiality"
+        "security",
+        f"modules {guards}; lockdown {host.lockdown or 'unknown'}",
+        False if host.lockdown == "confidentiality" else None,
     )
     if host.hierarchy is None:
         yield Row("cgroups", "no hierarchy found: containers can't be told apart", good=False)
@@ -113,17 +118,22 @@ def _lines(host: Host, found: list[Backend]) -> Iterator[str]:
     marks = {True: click.style("ok", fg="green"), False: click.style("no", fg="red", bold=True), None: "  "}
     yield click.style(f"sigtrace {__version__} on this host", bold=True)
     for row in _rows(host):
-        text = _fill(row.value, width, 20)
-        yield f"  {marks[row.good]}  {row.name:<14}{text}"
+        text = _fill(row.value, width, _INDENT)
+        yield f"  {marks[row.good]}  {row.name:<{_NAME}}{text}"
     yield ""
     yield click.style("backends, the best first", bold=True)
     for backend in found:
         if backend.available:
-            yield f"  {marks[True]}  {backend.name:<14}loaded, attached and detached"
+            yield f"  {marks[True]}  {backend.name:<{_NAME}}loaded, attached and detached"
         for number, refusal in enumerate(backend.refusals):
-            start = f"  {marks[False]}  {backend.name:<14}" if number == 0 else " " * 20
-            yield start + _fill(str(refusal), width, 20)
-            yield " " * 15 + click.style("fix", fg="green", bold=True) + "  " + _fill(refusal.fix, width, 20)
+            start = f"  {marks[False]}  {backend.name:<{_NAME}}" if number == 0 else " " * _INDENT
+            yield start + _fill(str(refusal), width, _INDENT)
+            yield (
+                " " * (_INDENT - 5)
+                + click.style("fix", fg="green", bold=True)
+                + "  "
+                + _fill(refusal.fix, width, _INDENT)
+            )
     yield ""
     yield click.style("who can know what", bold=True)
     first = max(len(what) for what, _ in KNOWLEDGE) + 4

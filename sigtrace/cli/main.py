@@ -6,6 +6,7 @@ Start-up is light: a subcommand is imported when it is called, and --version and
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -32,6 +33,9 @@ COMMANDS: Final = {
 }
 
 _CONFIG: Final = "sigtrace.config"
+
+#: What a full or broken disk behind `> file` says; no other file of ours goes unnamed.
+_UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +82,7 @@ def _tell(error: Exception, *, verbose: bool) -> int:
     detail = ""
     if isinstance(error, OSError) and not error.filename and _reader_is_gone():
         return EXIT_OK
-    if isinstance(error, OSError) and not error.filename and _stdout_fails():
+    if isinstance(error, OSError) and not error.filename and error.errno in _UNWRITABLE:
         error = RunError(f"cannot write to standard output: {error.strerror}")
     if isinstance(error, click.ClickException):
         line, status = _usage(error), EXIT_USAGE
@@ -127,15 +131,6 @@ def _reader_is_gone() -> bool:
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
-def _stdout_fails() -> bool:
-    """Whether standard output itself can't be written, a full disk for example."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return True
-    return False
-
-
 def _flush(status: int) -> int:
     """Nothing may be left for the interpreter to flush at its end: where it can't go it would print a traceback."""
     try:
@@ -156,9 +151,14 @@ def _read_config(ctx: click.Context, _param: click.Parameter, path: str | None) 
     if config is not None and ctx.parent is not None and ctx.info_name:
         from sigtrace.cli.options import SHARED
 
-        taken = {p.name: p for p in ctx.command.params if isinstance(p, click.Option) and p.expose_value and p.name}
+        taken = {_key(p): p for p in ctx.command.params if isinstance(p, click.Option) and p.expose_value}
         settings = config.settings(ctx.info_name, taken, SHARED)
-        ctx.default_map = {name: _checked(ctx, taken[name], setting) for name, setting in settings.items()}
+        ctx.default_map = {taken[key].name: _checked(ctx, taken[key], one) for key, one in settings.items()}
+
+
+def _key(option: click.Option) -> str:
+    """The long name of an option in files and variables, whatever the function calls its parameter: fail_on."""
+    return max(option.opts, key=len).lstrip("-").replace("-", "_")
 
 
 def _checked(ctx: click.Context, option: click.Option, setting: Setting) -> object:
@@ -212,9 +212,9 @@ class Commands(click.Group):
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), name)
         for option in command.params:
-            if isinstance(option, click.Option) and option.envvar is None and option.name:
+            if isinstance(option, click.Option) and option.envvar is None:
                 # SIGTRACE_TRACE_DURATION for one command wins over SIGTRACE_DURATION for all.
-                upper = option.name.upper()
+                upper = _key(option).upper()
                 option.envvar = [f"SIGTRACE_{cmd_name.upper()}_{upper}", f"SIGTRACE_{upper}"]
         if all(option.name != "config" for option in command.params):
             for option in _common_options():

@@ -226,7 +226,7 @@ def _named(what: str, word: str) -> list[Explanation]:
     """Findings, outcomes and their causes. ``killed`` and ``crashed`` are both; a cause's name may be in several."""
     name, slash, cause = word.partition("/")
     if slash:
-        return [*_causes_named(what, cause, only=name)]
+        return _causes_named(what, cause, only=name) if name else []
     found: list[Explanation] = []
     if code := CODES.get(word):
         causes = tuple((f"{one.name} ({one.severity.word})", one.meaning) for one in code.causes.values())

@@ -20,7 +20,7 @@ from sigtrace.model.hierarchy import Hierarchy
 from sigtrace.sources import wire
 from sigtrace.sources._libbpf import Library, LibbpfError, Map, Object, per_cpu_sum
 from sigtrace.sources.base import Batch, Counts
-from sigtrace.sources.counters import Counters
+from sigtrace.sources.counters import Counters, SlotTable
 from sigtrace.sources.ledger import KernelLedger
 from sigtrace.sources.procfs import with_argv
 from sigtrace.sources.ring import Raw, Ring
@@ -87,6 +87,7 @@ class BpfSource:
         self._ledger_at_ns = 0
         self._hierarchy: Hierarchy | None = None
         self._pending: list[Event] = []
+        self.counters: Counters | None = None
 
     # ---- life cycle
 
@@ -127,21 +128,24 @@ class BpfSource:
         bpf.set_max_entries("lives", options.lives_bytes)
         bpf.set_max_entries("counts", options.counts)
         bpf.set_autoload("process_fork", options.children)
-        bpf.load()
         self._cpus = self._library.call("libbpf_num_possible_cpus")
+        bpf.set_max_entries("slots", self._cpus)
+        bpf.load()
         for ring, size, record in (
             ("events", options.events_bytes, wire.EVENT.size),
             ("lives", options.lives_bytes, wire.LIFE.size),
         ):
             self._rings.append(Ring(bpf.map(ring).fd, size, record))
             self._poll.register(self._rings[-1].fd, select.EPOLLIN)
-        self.counters = Counters(bpf.map("counts"), self._cpus)
+        self.counters = Counters(bpf.map("counts"), SlotTable(bpf.map("slots").fd, self._cpus), self._cpus)
         self._followed = bpf.map("followed")
         programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
         for program in programs:
             bpf.attach(program)
         self._iterator = bpf.attach("snapshot_tasks")
-        self._ledger = KernelLedger(bpf.map("ledger"), self._cpus, [bpf.program_fd(p) for p in programs])
+        self._ledger = KernelLedger(
+            bpf.map("ledger"), bpf.map("locals"), self._cpus, [bpf.program_fd(p) for p in programs]
+        )
 
     def _config(self) -> bytes:
         options, hierarchy = self._options, self._hierarchy
@@ -150,8 +154,8 @@ class BpfSource:
         lives = 0 if unlimited else _SECOND // options.lives_per_s
         return wire.CONFIG.pack(
             options.signal_mask,
-            *(events, lives, lives),
-            *(events * options.burst, lives * options.burst, lives * options.burst),
+            *(events, lives, lives, 0),
+            *(events * options.burst, lives * options.burst, lives * options.burst, 0),
             600 * _SECOND,
             5 * _SECOND,
             hierarchy.kind if hierarchy else 0,
@@ -169,6 +173,8 @@ class BpfSource:
         for ring in self._rings:
             ring.close()
         self._rings.clear()
+        if self.counters:
+            self.counters.close()
         if self._object:
             self._object.close()
             self._object = None
@@ -192,14 +198,19 @@ class BpfSource:
         self._idle_polls = 0 if raw else self._idle_polls + 1
         if any(e.kind is Kind.SIGNAL_GENERATE and e.container_init for e in events):
             events += self._members(events)
+        self._housekeeping(events, now)
+        return Batch(events, now - _HOLD_NS)
+
+    def _housekeeping(self, events: list[Event], now: int) -> None:
+        """Removed cgroups give back their counters; losses become events."""
         for event in events:
-            if event.kind is Kind.CGROUP_RMDIR:
+            if event.kind is Kind.CGROUP_RMDIR and self.counters:
                 self.counters.gone(event.cgroup_id, event.time_ns)
         if now - self._ledger_at_ns > _LEDGER_INTERVAL_NS:
             self._ledger_at_ns = now
             events += self._losses(now)
-            self.counters.give_back(now)
-        return Batch(events, now - _HOLD_NS)
+            if self.counters:
+                self.counters.give_back(now)
 
     def _wait(self, timeout_s: float) -> None:
         if self._idle_polls < _LINGERING_POLLS:
@@ -254,8 +265,7 @@ class BpfSource:
 
     def counts(self) -> Counts:
         """Totals of every signal and exit since the source was opened."""
-        signals_other, exits_other = self._ledger.others()
-        return self.counters.read(signals_other, exits_other)
+        return self.counters.read(*self._ledger.others()) if self.counters else Counts()
 
     def ledger(self) -> dict[str, int]:
         """The kernel's ledger by name: recorded, limited, and what found no room."""

@@ -1,25 +1,61 @@
-"""The counting table, read; and the keys of removed cgroups given back without losing a count."""
+"""The kernel's counters, read; and what removed cgroups held of them given back without losing a count."""
 
 from __future__ import annotations
 
+import mmap
+import struct
+from collections.abc import Iterator
 from typing import Final
 
 from sigtrace.sources._libbpf import Map, per_cpu_sum
 from sigtrace.sources.base import Counts
-from sigtrace.sources.wire import COUNT_EXIT, COUNT_KEY, COUNT_SIGNAL
+from sigtrace.sources.wire import COUNT_EXIT, COUNT_KEY, COUNT_SIGNAL, SLOT, SLOTS
 
 #: A cgroup can only be removed once no live process is left in it; what may still come is a signal to a zombie of
-#: it. After this long its keys are read a last time and deleted, and again if such a signal made one anew.
+#: it. After this long its keys are read a last time and given back, and again if such a signal made one anew.
 _LINGER_NS: Final = 1_000_000_000
 #: How many removed cgroups are remembered for that; beyond, the oldest are forgotten and a late key stays.
 _REMEMBERED: Final = 65536
 
 
+class SlotTable:
+    """Signals by (cgroup, what), a table for each CPU, mapped: reading takes no system call.
+
+    A slot is claimed by writing its cgroup last and freed here by zeroing its cgroup last, both 8-byte stores. A
+    reader on a weakly ordered machine may see a claim before its key; such a slot has ``what`` 0 and is read next time.
+    """
+
+    def __init__(self, fd: int, cpus: int) -> None:
+        self._map = mmap.mmap(fd, cpus * SLOTS * SLOT.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._words = memoryview(self._map).cast("Q")
+
+    def items(self) -> Iterator[tuple[int, int, int, int]]:
+        """(index, cgroup, what, count) of every slot in use."""
+        for index, (cgroup, what, count) in enumerate(struct.iter_unpack("<QQQ", self._map)):
+            if cgroup and what:
+                yield index, cgroup, what, count
+
+    def free(self, index: int) -> int:
+        """Frees a slot; returns what it counted to the last."""
+        word = index * SLOT.size // 8
+        count = self._words[word + 2]
+        self._words[word + 2] = 0
+        self._words[word + 1] = 0
+        self._words[word] = 0
+        return count
+
+    def close(self) -> None:
+        """Unmaps it."""
+        self._words.release()
+        self._map.close()
+
+
 class Counters:
     """Reads (cgroup, signal, result) and (cgroup, wait status) totals."""
 
-    def __init__(self, table: Map, cpus: int) -> None:
+    def __init__(self, table: Map, slots: SlotTable, cpus: int) -> None:
         self._map = table
+        self._slots = slots
         self._size = 8 * cpus
         self._gone: dict[int, int] = {}
         self._dirty = False
@@ -34,15 +70,19 @@ class Counters:
             del self._gone[next(iter(self._gone))]
 
     def give_back(self, now_ns: int) -> int:
-        """Moves the counts of removed cgroups out of the table; returns how many keys it gave back."""
+        """Moves the counts of removed cgroups out of the tables; returns how many keys it gave back."""
         if not self._dirty:
             return 0
         self._dirty = any(now_ns - at < _LINGER_NS for at in self._gone.values())
+        dead = {cgroup for cgroup, at in self._gone.items() if now_ns - at >= _LINGER_NS}
         given = 0
+        for index, cgroup, _, _ in self._slots.items():
+            if cgroup in dead:
+                self._signals_gone += self._slots.free(index)
+                given += 1
         for key, value in list(self._map.items(self._size)):
             cgroup, what = COUNT_KEY.unpack(key)
-            at = self._gone.get(cgroup)
-            if at is None or now_ns - at < _LINGER_NS or not self._map.delete(key):
+            if cgroup not in dead or not self._map.delete(key):
                 continue
             given += 1
             if what & COUNT_SIGNAL:
@@ -55,11 +95,22 @@ class Counters:
         """The totals now."""
         signals: dict[tuple[int, int, int], int] = {}
         exits: dict[tuple[int, int], int] = {}
-        for key, value in self._map.items(self._size):
-            cgroup, what = COUNT_KEY.unpack(key)
-            n = per_cpu_sum(value)
+        for _, cgroup, what, count in self._slots.items():
+            key = (cgroup, what >> 8 & 0xFF, what & 0xFF)
+            signals[key] = signals.get(key, 0) + count
+        for raw_key, value in self._map.items(self._size):
+            cgroup, what = COUNT_KEY.unpack(raw_key)
             if what & COUNT_SIGNAL:
-                signals[cgroup, what >> 8 & 0xFF, what & 0xFF] = n
+                key = (cgroup, what >> 8 & 0xFF, what & 0xFF)
+                signals[key] = signals.get(key, 0) + per_cpu_sum(value)
             elif what & COUNT_EXIT:
-                exits[cgroup, what & 0xFFFF] = n
+                exits[cgroup, what & 0xFFFF] = per_cpu_sum(value)
         return Counts(signals, exits, signals_other, exits_other, self._signals_gone, self._exits_gone)
+
+    def keys(self) -> int:
+        """How many keys are in use."""
+        return sum(1 for _ in self._slots.items()) + sum(1 for _ in self._map.items(self._size))
+
+    def close(self) -> None:
+        """Unmaps the slots."""
+        self._slots.close()

@@ -6,7 +6,7 @@ from typing import Final
 
 from sigtrace.model.event import Loss
 from sigtrace.sources._libbpf import Map, per_cpu_sum
-from sigtrace.sources.wire import Ledger
+from sigtrace.sources.wire import LOCAL, Ledger
 
 _CAUSES: Final = {
     Ledger.LIMITED_EVENT: Loss.RATE_LIMITED,
@@ -25,15 +25,28 @@ _CAUSES: Final = {
 class KernelLedger:
     """Reads the ledger map and the programs' own counters."""
 
-    def __init__(self, table: Map, cpus: int, program_fds: list[int]) -> None:
+    def __init__(self, table: Map, locals_: Map, cpus: int, program_fds: list[int]) -> None:
+        """``locals_``: each CPU's memory; refusals of a storm are counted there."""
         self._map = table
+        self._locals = locals_
+        self._cpus = cpus
         self._size = 8 * cpus
         self._program_fds = program_fds
         self._told: dict[Loss, int] = {}
 
     def _entry(self, entry: Ledger) -> int:
         raw = self._map.lookup(entry.to_bytes(4, "little"), self._size)
-        return per_cpu_sum(raw) if raw else 0
+        total = per_cpu_sum(raw) if raw else 0
+        if entry is Ledger.LIMITED_EVENT:
+            total += self._refused()[0]
+        elif entry is Ledger.LIMITED_LIFE:
+            total += sum(self._refused()[1:])
+        return total
+
+    def _refused(self) -> list[int]:
+        raw = self._locals.lookup(bytes(4), LOCAL.size * self._cpus)
+        cpus = [LOCAL.unpack_from(raw, i * LOCAL.size)[6:] for i in range(self._cpus)] if raw else []
+        return [sum(refused) for refused in zip(*cpus, strict=True)] or [0]
 
     def _missed(self) -> int:
         """Runs of a program that the kernel left out because the CPU was already in it (since v5.12)."""

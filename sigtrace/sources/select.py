@@ -15,14 +15,14 @@ AUTO: Final = "auto"
 #: In the order in which `auto` takes them: the first sees most.
 BACKENDS: Final = ("bpf", "bcc", "ptrace")
 
-_LATER: Final = Refusal("not in this version", "it comes with a later one", "use --backend bpf, or auto")
+_LATER: Final = Refusal("not in this version", "it comes with a later one", "use bpf, the one that this version has")
 
 
 #: What each backend can know, in the order of BACKENDS. What it can't is null in records, never guessed.
 KNOWLEDGE: Final = (
     ("processes", ("all of the node", "all of the node", "those it traces")),
     ("signals: dropped, ignored, queued", ("the kernel's word", "the kernel's word", "deliveries only")),
-    ("who sent a signal", ("yes", "yes", "from its own PID namespace")),
+    ("who sent a signal", ("yes", "yes", "own PID namespace")),
     ("handlers, blocked and pending signals", ("at the signal", "at the signal", "from /proc")),
     ("exits, and who was killed by what", ("yes", "yes", "those it traces")),
     ("zombies, and who owes the wait", ("yes", "yes", "from /proc")),

@@ -24,9 +24,13 @@ EVENT = struct.Struct("<" + _EVENT)
 LIFE = struct.Struct(f"<{_EVENT}II{TEXT_LEN}s")
 SNAPSHOT = struct.Struct("<" + _TASK + "QQQQQII")
 COUNT_KEY = struct.Struct("<QI")
+SLOT = struct.Struct("<QQQ")
+SLOTS: Final = 4096
 PROCESS_KEY = struct.Struct("<QII")
 ZOMBIE = struct.Struct("<Q" + _TASK + "II")
-CONFIG = struct.Struct("<Q3Q3QQQIiIIII")
+CONFIG = struct.Struct("<Q4Q4QQQIiIIII")
+#: struct local; the last three are counted refusals, by budget
+LOCAL = struct.Struct("<QQQQIIQQQQ")
 
 COUNT_SIGNAL: Final = 0x10000
 COUNT_EXIT: Final = 0x20000

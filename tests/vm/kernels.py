@@ -232,7 +232,12 @@ def _call(*command: str, cwd: Path | None = None) -> str:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"  # depmod, for users who are not root
     try:
         done = subprocess.run(
-            command, cwd=cwd, env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"}, capture_output=True, text=True
+            command,
+            check=False,
+            cwd=cwd,
+            env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8"},
+            capture_output=True,
+            text=True,
         )
     except FileNotFoundError as error:
         raise VmError(f"cannot run {command[0]!r}: not installed; see tests/vm/README.md for the packages") from error
