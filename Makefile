@@ -71,7 +71,7 @@ prove: setup
 
 # The same object on other kernels, in virtual machines.
 test-kernels: setup
-	@$(BIN)/python -m tests.vm.run $(ARGS)
+	@$(BIN)/python -m tests.vm.run $(ARGS) -- $(BIN)/python -m pytest -q tests/kernel
 
 # dist/*.whl, with the BPF object in it.
 wheel: setup

@@ -29,13 +29,13 @@ int main(int argc, char **argv)
 		fputs("usage: attach OBJECT [PROGRAM...], with a readable BPF object\n", stderr);
 		return 2;
 	}
-	bpf_object__for_each_program(program, object)
+	bpf_object__for_each_program (program, object)
 		bpf_program__set_autoload(program, wanted(bpf_program__name(program), argv + 2, argc - 2));
 	if (bpf_object__load(object)) {
 		fprintf(stderr, "attach: cannot load %s: %s\n", argv[1], strerror(errno));
 		return 1;
 	}
-	bpf_object__for_each_program(program, object) {
+	bpf_object__for_each_program (program, object) {
 		if (!bpf_program__autoload(program))
 			continue;
 		if (!bpf_program__attach(program)) {

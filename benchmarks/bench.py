@@ -76,7 +76,7 @@ class _Run:
                         self._fail(tracer, error)
                         continue
                     self.cells.append(cell)
-                    lost = "" if cell.lost is None else f", lost {cell.lost:.1%}"
+                    lost = "" if cell.lost is None else f", lost {cell.lost:.1%}, silently {cell.silent:.1%}"
                     _say(f"round {number}: {load}: {tracer.name}: {cell.rate / 1e3:.1f} k ops/s{lost}")
 
     def nanoseconds(self) -> None:
@@ -127,7 +127,7 @@ def _write(run: _Run, skipped: list[str], verdicts: list[str]) -> None:
         "arguments": arguments,
         "skipped": skipped,
         "failures": run.failures,
-        "cells": [dataclasses.asdict(cell) | {"lost": cell.lost} for cell in run.cells],
+        "cells": [dataclasses.asdict(cell) | {"lost": cell.lost, "silent": cell.silent} for cell in run.cells],
         "invocations": [dataclasses.asdict(invocation) for invocation in run.invocations],
         "verdicts": verdicts,
     }

@@ -28,11 +28,17 @@ class Cell:
     peak_rss_mb: float | None = None
     start_s: float | None = None  # from exec until ready
     seen: int | None = None  # signals of this load that the tracer reported
+    told: int | None = None  # events of any kind that the tracer says it lost
 
     @property
     def lost(self) -> float | None:
         """Share of the signals that the tracer did not report."""
         return None if self.seen is None else max(0.0, 1 - self.seen / self.signals)
+
+    @property
+    def silent(self) -> float | None:
+        """Share of the signals that the tracer neither reported nor says it lost."""
+        return None if self.seen is None else max(0.0, 1 - (self.seen + (self.told or 0)) / self.signals)
 
 
 def measure(number: int, load: Load, tracer: Tracer, seconds: float) -> Cell:
@@ -47,6 +53,7 @@ def measure(number: int, load: Load, tracer: Tracer, seconds: float) -> Cell:
                 cpu_s = tracers.settle(session) - cpu_before
                 memory = _memory(session.pid) if process.rss_mb(session.pid) else memory  # strace ends with its load
             seen = tracer.count(session) if tracer.count and load.receiver is not Receiver.MANY else None
+            told = tracer.told(session) if tracer.told else None
     cell = _cell(number, tracer, load, result)
     if tracer.stop is None:  # it only holds BPF links open and does nothing itself
         return cell
@@ -60,6 +67,7 @@ def measure(number: int, load: Load, tracer: Tracer, seconds: float) -> Cell:
         peak_rss_mb=peak,
         start_s=start_s,
         seen=seen,
+        told=told,
     )
 
 

@@ -6,10 +6,10 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#define EMPTY(tracepoint)                                 \
-	SEC("tp_btf/" #tracepoint) int tracepoint(void *ctx) \
-	{                                                 \
-		return 0;                                 \
+#define EMPTY(tracepoint)                                                                                              \
+	SEC("tp_btf/" #tracepoint) int tracepoint(void *ctx)                                                           \
+	{                                                                                                              \
+		return 0;                                                                                              \
 	}
 
 EMPTY(signal_generate)

@@ -66,11 +66,11 @@ static unsigned cgroups = 100, keys = 10, burst = 100;
 static int cpu = -1, target_cpu = -1;
 static bool wait_for_start;
 
-static pid_t self, target;	/* target: whom the signals go to */
-static pid_t *targets;		/* spread only: one a cgroup */
-static uint64_t *handled;	/* in shared memory: a child's handler counts there */
+static pid_t self, target; /* target: whom the signals go to */
+static pid_t *targets;	   /* spread only: one a cgroup */
+static uint64_t *handled;  /* in shared memory: a child's handler counts there */
 static uint64_t operations, signals;
-static int hold[2], ready[2];	/* receivers live until hold ends; each writes a byte to ready */
+static int hold[2], ready[2]; /* receivers live until hold ends; each writes a byte to ready */
 
 __attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
 {
@@ -167,7 +167,7 @@ static void on_signal(int signal)
 
 static void handle(int signal, void (*handler)(int))
 {
-	struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+	struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
 
 	if (sigaction(signal, &action, NULL))
 		fail("cannot set the handler of signal %d", signal);
@@ -365,12 +365,12 @@ static void churn_operate(void)
 }
 
 static const struct load loads[] = {
-	{"usr1", usr1_set_up, usr1_operate, end_receivers, STRIDE},
-	{"urg", urg_set_up, urg_operate, end_receivers, STRIDE},
-	{"fork", fork_set_up, fork_operate, end_receivers, 1},
-	{"init", init_set_up, init_operate, end_receivers, STRIDE},
-	{"spread", spread_set_up, spread_operate, spread_tear_down, STRIDE},
-	{"churn", churn_set_up, churn_operate, end_receivers, 1},
+	{ "usr1", usr1_set_up, usr1_operate, end_receivers, STRIDE },
+	{ "urg", urg_set_up, urg_operate, end_receivers, STRIDE },
+	{ "fork", fork_set_up, fork_operate, end_receivers, 1 },
+	{ "init", init_set_up, init_operate, end_receivers, STRIDE },
+	{ "spread", spread_set_up, spread_operate, spread_tear_down, STRIDE },
+	{ "churn", churn_set_up, churn_operate, end_receivers, 1 },
 };
 
 static void run(const struct load *load)
@@ -411,7 +411,8 @@ static uint64_t number(const char *text, uint64_t least, uint64_t most)
 
 	if (errno || *text < '0' || *text > '9' || *end || value < least || value > most) {
 		errno = 0;
-		fail("'%s' is not a number from %llu to %llu", text, (unsigned long long)least, (unsigned long long)most);
+		fail("'%s' is not a number from %llu to %llu", text, (unsigned long long)least,
+		     (unsigned long long)most);
 	}
 	return value;
 }
@@ -431,27 +432,53 @@ static double seconds(const char *text)
 static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"count", required_argument, NULL, 'n'},   {"seconds", required_argument, NULL, 's'},
-		{"cgroup", required_argument, NULL, 'g'},  {"init-cgroup", required_argument, NULL, 'i'},
-		{"cpu", required_argument, NULL, 'c'},	   {"target-cpu", required_argument, NULL, 't'},
-		{"cgroups", required_argument, NULL, 'C'}, {"keys", required_argument, NULL, 'k'},
-		{"burst", required_argument, NULL, 'b'},   {"wait", no_argument, NULL, 'w'},
-		{NULL, 0, NULL, 0},
+		{ "count", required_argument, NULL, 'n' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "cgroup", required_argument, NULL, 'g' },
+		{ "init-cgroup", required_argument, NULL, 'i' },
+		{ "cpu", required_argument, NULL, 'c' },
+		{ "target-cpu", required_argument, NULL, 't' },
+		{ "cgroups", required_argument, NULL, 'C' },
+		{ "keys", required_argument, NULL, 'k' },
+		{ "burst", required_argument, NULL, 'b' },
+		{ "wait", no_argument, NULL, 'w' },
+		{ NULL, 0, NULL, 0 },
 	};
 
 	for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;)
 		switch (option) {
-		case 'n': count = number(optarg, 1, UINT64_MAX); break;
-		case 's': duration_ns = seconds(optarg) * NS_PER_S; break;
-		case 'g': add_dir(&cgroup, optarg); break;
-		case 'i': add_dir(&init_cgroup, optarg); break;
-		case 'c': cpu = number(optarg, 0, CPU_SETSIZE - 1); break;
-		case 't': target_cpu = number(optarg, 0, CPU_SETSIZE - 1); break;
-		case 'C': cgroups = number(optarg, 1, 10000); break;
-		case 'k': keys = number(optarg, 1, SIGRTMAX - SIGRTMIN + 1); break;
-		case 'b': burst = number(optarg, 1, 1000000); break;
-		case 'w': wait_for_start = true; break;
-		default: exit(2);
+		case 'n':
+			count = number(optarg, 1, UINT64_MAX);
+			break;
+		case 's':
+			duration_ns = seconds(optarg) * NS_PER_S;
+			break;
+		case 'g':
+			add_dir(&cgroup, optarg);
+			break;
+		case 'i':
+			add_dir(&init_cgroup, optarg);
+			break;
+		case 'c':
+			cpu = number(optarg, 0, CPU_SETSIZE - 1);
+			break;
+		case 't':
+			target_cpu = number(optarg, 0, CPU_SETSIZE - 1);
+			break;
+		case 'C':
+			cgroups = number(optarg, 1, 10000);
+			break;
+		case 'k':
+			keys = number(optarg, 1, SIGRTMAX - SIGRTMIN + 1);
+			break;
+		case 'b':
+			burst = number(optarg, 1, 1000000);
+			break;
+		case 'w':
+			wait_for_start = true;
+			break;
+		default:
+			exit(2);
 		}
 }
 
@@ -475,7 +502,8 @@ int main(int argc, char **argv)
 	const struct load *load = find_load(argv[optind]);
 
 	if (!load || argv[optind + 1] || !count == !duration_ns) {
-		fputs("usage: load usr1|urg|fork|init|spread|churn --count N | --seconds S [options; see load.c]\n", stderr);
+		fputs("usage: load usr1|urg|fork|init|spread|churn --count N | --seconds S [options; see load.c]\n",
+		      stderr);
 		return 2;
 	}
 	bool makes_cgroups = load->operate == spread_operate || load->operate == churn_operate;

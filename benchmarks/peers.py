@@ -36,6 +36,20 @@ def _with_lines(*needles: str) -> Callable[[Session], int]:
     return lambda session: _lines(session, *needles)
 
 
+def _losses(pattern: bytes) -> Callable[[Session], int]:
+    """What the tracer says it lost: the sum of *pattern*'s numbers in its output and on its stderr."""
+
+    def told(session: Session) -> int:
+        total = 0
+        for path in (session.out, session.err):
+            if path.exists():
+                with path.open("rb") as file:
+                    total += sum(int(number) for line in file for number in re.findall(pattern, line))
+        return total
+
+    return told
+
+
 def _map_total(session: Session) -> int:
     """Sum of bpftrace's @[pid, signo, result]: count."""
     load = session.load
@@ -119,7 +133,12 @@ def tracers(sigtrace: Path = SIGTRACE) -> dict[str, Tracer]:
         Tracer(EMPTY, command=lambda _load, _out: attach, ready=says("attach: ready"), stop=None),
         ours(WATCH, command=lambda _load, _out: [str(sigtrace), "watch"]),
         ours(TRACE, command=lambda _load, _out: trace, discards=True),
-        ours(f"{TRACE} >file", command=lambda _load, _out: trace, count=_json_events),
+        ours(
+            f"{TRACE} >file",
+            command=lambda _load, _out: trace,
+            count=_json_events,
+            told=_losses(rb'"kind": ?"lost".*"count": ?(\d+)'),
+        ),
         bpftrace(
             "bpftrace map",
             command=_bpftrace("@[args->pid, args->sig, args->result] = count();"),
@@ -129,16 +148,23 @@ def tracers(sigtrace: Path = SIGTRACE) -> dict[str, Tracer]:
             "bpftrace print",
             command=_bpftrace(r'printf("sig=%d pid=%d result=%d\n", args->sig, args->pid, args->result);'),
             count=_with_lines("sig={signo} ", "pid={pid} "),
+            told=_losses(rb"Lost (\d+) events"),
         ),
         Tracer(
             "sigsnoop",
+            told=_losses(rb"lost (\d+) events"),
             command=lambda _load, _out: ["sigsnoop"],
             count=_with_lines(" {signo} ", " {pid} "),
             program="sigsnoop",
             package=apt("libbpf-tools"),
         ),
         perf("perf record", command=_perf("record", "-B", "-N"), count=_samples),
-        perf("perf trace", command=_perf("trace"), count=_with_lines("(sig: {signo},", "pid: {pid} ")),
+        perf(
+            "perf trace",
+            command=_perf("trace"),
+            count=_with_lines("(sig: {signo},", "pid: {pid} "),
+            told=_losses(rb"LOST (\d+) events"),
+        ),
         Tracer(
             "strace -f", command=_strace, ready=_traced, count=_strace_lines, program="strace", package=apt("strace")
         ),
@@ -147,6 +173,7 @@ def tracers(sigtrace: Path = SIGTRACE) -> dict[str, Tracer]:
             command=lambda _load, _out: ["cat", str(INSTANCE / "trace_pipe")],
             ready=lambda session: process.holds(session.pid, "trace_pipe"),
             count=_with_lines("sig={signo} ", "pid={pid} "),
+            told=_losses(rb"\[LOST (\d+) EVENTS\]"),
             prepare=_trace_instance,
             program="cat",
             package=apt("coreutils"),

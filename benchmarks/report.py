@@ -45,7 +45,21 @@ def show(summary: Summary | None, digits: int = 3, scale: float = 1.0) -> str:
 
 def throughput_table(cells: Sequence[Cell]) -> str:
     """One row for each load and tracer."""
-    rows = [["load", "tracer", "k ops/s", "of none", "of empty", "CPU s/1M", "RSS MB", "peak MB", "lost %", "start ms"]]
+    rows = [
+        [
+            "load",
+            "tracer",
+            "k ops/s",
+            "of none",
+            "of empty",
+            "CPU s/1M",
+            "RSS MB",
+            "peak MB",
+            "lost %",
+            "silent %",
+            "start ms",
+        ]
+    ]
     for load, tracer in dict.fromkeys((cell.load, cell.tracer) for cell in cells):
         mine = [cell for cell in cells if (cell.load, cell.tracer) == (load, tracer)]
 
@@ -63,6 +77,7 @@ def throughput_table(cells: Sequence[Cell]) -> str:
                 show(of(lambda cell: cell.rss_mb), 0),
                 show(of(lambda cell: cell.peak_rss_mb), 0),
                 show(of(lambda cell: cell.lost), 1, 100),
+                show(of(lambda cell: cell.silent), 1, 100),
                 show(of(lambda cell: cell.start_s), 0, 1e3),
             ]
         )

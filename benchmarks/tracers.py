@@ -68,6 +68,7 @@ class Tracer:
     command: Callable[[RunningLoad, Path], list[str]] | None = None
     ready: Callable[[Session], bool] = polls
     count: Callable[[Session], int | None] | None = None  # `load.signo` to `load.signalled`, after it has ended
+    told: Callable[[Session], int | None] | None = None  # what it says itself that it lost
     prepare: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
     stop: signal.Signals | None = signal.SIGINT  # None: at the end of its stdin
     discards: bool = False  # its stdout goes to /dev/null

@@ -73,7 +73,7 @@ static __always_inline bool generate_matters(struct task_struct *target, int sig
 		return sent && is_ns_init(target);
 	if (!sent && !(BIT(signo) & FAULTS))
 		return false; /* timers, SIGPIPE */
-	return disposition_of(target, signo) == HANDLER_DEFAULT || (sent && is_ns_init(target));
+	return disposition_in(target->sighand, signo) == HANDLER_DEFAULT || (sent && is_ns_init(target));
 }
 
 static __always_inline void mark_stopping(u64 cgroup, u64 until)
@@ -89,34 +89,18 @@ static __always_inline bool is_stopping(u64 cgroup)
 	return until && bpf_ktime_get_boot_ns() < *until;
 }
 
-static __always_inline void fill_generate(struct event *event, struct task_struct *target, int signo, u32 info, s32 code,
-					  bool sent)
-{
-	event->kind = KIND_GENERATE;
-	event->signo = signo;
-	event->info = info;
-	event->code = code;
-	event->disposition = disposition_of(target, signo);
-	event->flags |= fill_task(target, &event->target) | signal_flags(target, signo);
-	if (sent) {
-		WITH_CURRENT(fill_task, &event->sender);
-		event->flags |= F_SENDER;
-	}
-}
-
-/* Out of line: the way of the many signals that are only counted stays short. */
+/* Out of line: the way of the many signals that are only counted stays short. The record is made in this CPU's draft
+ * and copied into the ring it belongs to, so that there is one way through the code that fills it. */
 static __noinline int tell_generate(struct task_struct *target, struct kernel_siginfo *siginfo, int signo, int group,
 				    int result)
 {
-	u64 cgroup = cgroup_of(target);
-	u32 info = info_kind(siginfo), flags = group ? F_GROUP : 0, budget = BUDGET_EVENT, zero = 0;
+	u32 info = info_kind(siginfo), budget = BUDGET_EVENT, zero = 0;
 	u32 signal = signo | info << 8;
 	struct local *local = bpf_map_lookup_elem(&locals, &zero);
+	struct event *draft, *event;
 	bool sent, is_life = false;
-	struct event *event;
 	struct life *life;
 	s32 code = 0;
-	u64 now;
 
 	if (!local || refused_again(local, target, signal))
 		return 0;
@@ -129,41 +113,54 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 	} else if (!config.tell_all && !generate_matters(target, signo, sent)) {
 		return 0;
 	}
-	if (is_ns_init(target)) {
+
+	draft = &local->draft;
+	draft->kind = KIND_GENERATE;
+	draft->signo = signo;
+	draft->result = result;
+	draft->disposition = disposition_in(target->sighand, signo);
+	draft->code = code;
+	draft->info = info;
+	/* From here on `sent` and `info` are read back from the draft, where the verifier forgets what it knew of them:
+	 * it goes through the rest once, not once for each way that led here. */
+	draft->flags = flag_if(F_SENDER, sent);
+	draft->flags |= fill_task(target, &draft->target) | signal_flags(target, signo) | flag_if(F_GROUP, group);
+	if (draft->flags & F_SENDER) {
+		WITH_CURRENT(fill_task, &draft->sender);
+	} else {
+		__builtin_memset(&draft->sender, 0, sizeof(draft->sender));
+	}
+	if (draft->flags & F_NS_INIT) {
 		/* A process sees its own namespace and those below it: a sender in a lower level is outside, and
 		 * nobody in the container can pretend to be that. */
-		if (sent && WITH_CURRENT(level_of) < level_of(target))
-			flags |= F_OUTSIDE;
-		is_life = cgroup_of(target->real_parent) != cgroup && (!sent || flags & F_OUTSIDE);
+		if (draft->flags & F_SENDER && WITH_CURRENT(level_of) < level_of(target))
+			draft->flags |= F_OUTSIDE;
+		is_life = draft->flags & F_CONTAINER_INIT && (!(draft->flags & F_SENDER) || draft->flags & F_OUTSIDE);
 	}
 	if (is_life)
 		budget = signo == SIGKILL ? BUDGET_END : BUDGET_STOP;
-	else if (info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init))
-		flags |= F_TEARDOWN;
-	if (!admit(cgroup, budget, &now)) {
+	else if (draft->info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init))
+		draft->flags |= F_TEARDOWN;
+	if (!admit(draft->target.cgroup, budget, &draft->time_ns)) {
 		remember_refusal(local, target, signal, budget);
 		return 0;
 	}
 	if (!is_life) {
-		event = reserve_event();
-		if (!event)
+		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+		if (!event) {
+			enter(LEDGER_RING_EVENT);
 			return 0;
-		event->time_ns = now;
-		event->result = result;
-		event->flags = flags;
-		fill_generate(event, target, signo, info, code, sent);
+		}
+		__builtin_memcpy(event, draft, sizeof(*event));
 		submit_event(event);
 		return 0;
 	}
-	mark_stopping(cgroup, now + config.stopping_ns);
+	mark_stopping(draft->target.cgroup, draft->time_ns + config.stopping_ns);
 	life = reserve_life();
 	if (!life)
 		return 0;
-	life->event.time_ns = now;
-	life->event.result = result;
-	life->event.flags = flags;
-	fill_generate(&life->event, target, signo, info, code, sent);
-	if (sent)
+	__builtin_memcpy(&life->event, draft, sizeof(life->event));
+	if (draft->flags & F_SENDER)
 		life->text_len = WITH_CURRENT(ancestry_of, life->text);
 	submit_life(life);
 	return 0;

@@ -7,6 +7,7 @@ SEC("iter/task")
 int snapshot_tasks(struct bpf_iter__task *ctx)
 {
 	struct task_struct *t = ctx->task;
+	struct sighand_struct *sighand;
 	struct snapshot s = {};
 	u32 signo;
 
@@ -20,13 +21,12 @@ int snapshot_tasks(struct bpf_iter__task *ctx)
 		s.flags |= F_ZOMBIE;
 		s.wait_status = wait_status_of(t);
 	} else {
+		sighand = t->sighand;
 		for (signo = 1; signo <= 64; signo++) {
-			u8 disposition = disposition_of(t, signo);
+			u64 disposition = disposition_in(sighand, signo);
 
-			if (disposition == HANDLER_FUNCTION)
-				s.caught |= BIT(signo);
-			else if (disposition == HANDLER_IGNORE)
-				s.ignored |= BIT(signo);
+			s.caught |= disposition >> 1 << (signo - 1);
+			s.ignored |= (disposition & HANDLER_IGNORE) << (signo - 1);
 		}
 	}
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));

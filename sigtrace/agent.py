@@ -35,6 +35,8 @@ from sigtrace.sources.select import choose
 
 #: The longest a loop sleeps: how soon a signal to us is noticed.
 _STEP_S: Final = 0.2
+#: What was recorded before the end is told within this time.
+_FINISH_S: Final = 1.0
 #: After the command of `trace -- CMD` has ended: its last events are reaped and freed by then.
 _LINGER_S: Final = 0.1
 _SHOWN: Final = frozenset(
@@ -111,7 +113,8 @@ class Capture:
 
     def finish(self) -> None:
         """What is still on its way, then the sinks' last words."""
-        self.pipeline.take(self._source.finish())
+        for batch in self._source.finish(_FINISH_S):
+            self.pipeline.take(batch)
         for sink in self.sinks:
             sink.close()
 
@@ -183,7 +186,7 @@ def watch(
             capture.ready()
             capture.run(_until(stop, duration_s))
             capture.finish()
-        _say_unwritten(writer.close())
+        _say_unwritten(writer)
     return EXIT_FINDINGS if fail_on and tally.worst and tally.worst >= fail_on else EXIT_OK
 
 
@@ -230,7 +233,7 @@ def trace(
                 else:
                     capture.run(_until(stop, duration_s))
                 capture.finish()
-            _say_unwritten(writer.close())
+            _say_unwritten(writer)
         finally:
             if command:
                 command.abandon()
@@ -250,8 +253,9 @@ def _follow(command: Command, capture: Capture, stop: Stop, duration_s: float | 
     capture.run(lambda: time.monotonic() > linger)
 
 
-def _say_unwritten(left: int) -> None:
-    if left:
+def _say_unwritten(writer: LineWriter) -> None:
+    left = writer.close(_FINISH_S / 2)
+    if left and not writer.closed:
         print(f"sigtrace: {left} lines were not written: nobody read them in time", file=sys.stderr)
 
 

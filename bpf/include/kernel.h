@@ -122,7 +122,7 @@ struct signal_struct {
 };
 
 struct sigaction {
-	void (*sa_handler)(int);
+	void (*sa_handler)(int); /* the first member, everywhere but on MIPS */
 };
 
 struct k_sigaction {
@@ -131,14 +131,6 @@ struct k_sigaction {
 
 struct sighand_struct {
 	struct k_sigaction action[64];
-};
-
-struct kernel_siginfo {
-	struct {
-		int si_signo;
-		int si_errno;
-		int si_code;
-	};
 };
 
 struct task_struct {
@@ -169,9 +161,17 @@ struct trace_event_raw_mark_victim {
 	u32 uid; /* since v6.8, commit 72ba14deb40a ("mm: Update mark_victim tracepoints fields") */
 };
 
-struct seq_file {
-	u64 count;
+#pragma clang attribute pop
+
+/* Layouts that are an interface: siginfo(2) as x86-64 and arm64 have it, and an iterator's and a raw tracepoint's
+ * context. Each type that libbpf relocates costs a walk over all of the kernel's BTF. */
+struct kernel_siginfo {
+	int si_signo;
+	int si_errno;
+	int si_code;
 };
+
+struct seq_file;
 
 struct bpf_iter_meta {
 	struct seq_file *seq;
@@ -181,8 +181,6 @@ struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
 };
-
-#pragma clang attribute pop
 
 struct bpf_raw_tracepoint_args {
 	u64 args[0];

@@ -92,6 +92,7 @@ struct local {
 	u32 signal;
 	u32 budget;
 	u64 refused[BUDGETS];
+	struct event draft;
 };
 
 struct {

@@ -50,7 +50,7 @@ static __always_inline u32 FLAVOUR(fill_task)(struct task_struct *t, struct task
 {
 	struct task_struct *parent = READ(t, real_parent);
 	u32 level = FLAVOUR(level_of)(t);
-	u32 flags = 0;
+	u64 entered, init;
 
 	ref->start_ns = READ(t, group_leader, start_boottime);
 	ref->cgroup = FLAVOUR(cgroup_of)(t);
@@ -62,16 +62,10 @@ static __always_inline u32 FLAVOUR(fill_task)(struct task_struct *t, struct task
 	ref->parent_tgid = READ(parent, tgid);
 	COPY_COMM(ref->comm, t);
 	read_upid(READ(t, group_leader, thread_pid), level, &ref->nspid, &ref->pidns);
-	if (FLAVOUR(level_of)(parent) < level)
-		flags |= F_PARENT_OUTSIDE;
-	if (ref->parent_cgroup != ref->cgroup)
-		flags |= F_CGROUP_ENTERED;
-	if (level && ref->nspid == 1) {
-		flags |= F_NS_INIT;
-		if (flags & F_CGROUP_ENTERED)
-			flags |= F_CONTAINER_INIT;
-	}
-	return flags;
+	entered = nonzero(ref->parent_cgroup ^ ref->cgroup);
+	init = nonzero(level) & ~nonzero(ref->nspid ^ 1);
+	return F_CGROUP_ENTERED * (u32)entered | F_NS_INIT * (u32)init | F_CONTAINER_INIT * (u32)(init & entered) |
+	       F_PARENT_OUTSIDE * (u32)(((u64)FLAVOUR(level_of)(parent) - level) >> 63);
 }
 
 /* The comms of the ancestors, nearest first, COMM_LEN bytes each, as far as the first process; returns the bytes. */
@@ -95,35 +89,15 @@ static __always_inline u32 FLAVOUR(ancestry_of)(struct task_struct *t, char *tex
 static __always_inline u32 FLAVOUR(signal_flags)(struct task_struct *t, u32 signo)
 {
 	struct task_struct___before_5_14 *old = (void *)t;
-	u64 bit = 1ULL << (signo - 1);
+	u64 bit = 1ULL << ((signo - 1) & 63);
 	u64 state = bpf_core_field_exists(t->__state) ? READ(t, __state) : READ(old, state);
-	u32 flags = 0;
+	u32 group = READ(t, signal, flags), flags = READ(t, flags);
 
-	if (READ(t, blocked.sig[0]) & bit)
-		flags |= F_BLOCKED;
-	if (READ(t, real_blocked.sig[0]) & bit)
-		flags |= F_REAL_BLOCKED;
-	if ((READ(t, pending.signal.sig[0]) | READ(t, signal, shared_pending.signal.sig[0])) & bit)
-		flags |= F_PENDING;
-	if (READ(t, ptrace))
-		flags |= F_PTRACED;
-	if (READ(t, signal, flags) & SIGNAL_STOP_STOPPED)
-		flags |= F_STOPPED;
-	if (READ(t, signal, flags) & SIGNAL_GROUP_EXIT || READ(t, flags) & PF_EXITING)
-		flags |= F_EXITING;
-	if (READ(t, jobctl) & JOBCTL_TRAP_FREEZE || state & TASK_FROZEN || READ(t, flags) & PF_FROZEN)
-		flags |= F_FROZEN;
-	return flags;
-}
-
-/* (void (*)(int)) of the signal: HANDLER_DEFAULT, HANDLER_IGNORE or HANDLER_FUNCTION. */
-static __always_inline u8 FLAVOUR(disposition_of)(struct task_struct *t, u32 signo)
-{
-	u64 handler = 0;
-
-	bpf_probe_read_kernel(&handler, sizeof(handler),
-			      (void *)READ(t, sighand) + bpf_core_field_offset(struct sighand_struct, action) +
-				      ((signo - 1) & 63) * bpf_core_type_size(struct k_sigaction) +
-				      bpf_core_field_offset(struct k_sigaction, sa.sa_handler));
-	return handler > HANDLER_IGNORE ? HANDLER_FUNCTION : handler;
+	return flag_if(F_BLOCKED, READ(t, blocked.sig[0]) & bit) |
+	       flag_if(F_REAL_BLOCKED, READ(t, real_blocked.sig[0]) & bit) |
+	       flag_if(F_PENDING,
+		       (READ(t, pending.signal.sig[0]) | READ(t, signal, shared_pending.signal.sig[0])) & bit) |
+	       flag_if(F_PTRACED, READ(t, ptrace)) | flag_if(F_STOPPED, group & SIGNAL_STOP_STOPPED) |
+	       flag_if(F_EXITING, (group & SIGNAL_GROUP_EXIT) | (flags & PF_EXITING)) |
+	       flag_if(F_FROZEN, (READ(t, jobctl) & JOBCTL_TRAP_FREEZE) | (state & TASK_FROZEN) | (flags & PF_FROZEN));
 }

@@ -13,7 +13,7 @@ from sigtrace.detectors.shutdown import Shutdowns
 from sigtrace.detectors.stops import Stops
 from sigtrace.model.event import Kind
 from sigtrace.model.finding import Verdict
-from sigtrace.model.workload import Observation
+from sigtrace.model.workload import Observation, WorkloadKind
 
 
 class Chain:
@@ -37,7 +37,7 @@ class Chain:
         self._stops.feed(observation)
         for detector in self._detectors:
             yield from self._show(detector.feed(observation))
-        yield from self._shutdowns.feed(observation)
+        yield from _without_sandboxes(self._shutdowns.feed(observation))
         if ends:
             self._processes.feed(observation.event)
 
@@ -53,6 +53,13 @@ class Chain:
         return min((d for d in deadlines if d is not None), default=None)
 
     def _show(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-        for verdict in verdicts:
+        for verdict in _without_sandboxes(verdicts):
             self._shutdowns.found(verdict)
+            yield verdict
+
+
+def _without_sandboxes(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+    """A pod's pause container is killed on every healthy deletion: it makes events and no verdicts."""
+    for verdict in verdicts:
+        if verdict.workload is None or verdict.workload.kind is not WorkloadKind.SANDBOX:
             yield verdict

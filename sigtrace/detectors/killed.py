@@ -36,8 +36,11 @@ class Killed:
                 self._waiting[task.key] = observation
             else:
                 yield self._tell(observation)
-        elif event.kind is Kind.OOM_KILL and task.key in self._waiting:
-            yield self._tell(self._waiting.pop(task.key))
+        elif event.kind is Kind.OOM_KILL:
+            for key in [k for k in self._waiting if self._stops.get(k).oom is event]:
+                yield self._tell(self._waiting.pop(key))
+        elif event.kind is Kind.EXIT and task.key in self._waiting:
+            yield self._tell(self._waiting.pop(task.key))  # no mark comes after the exit
 
     def tick(self, now_ns: int) -> Iterable[Finding]:
         """Tell of the kernel's SIGKILL that no mark followed."""

@@ -79,14 +79,17 @@ class Stops:
         """Take in a signal to, or the OOM killer's mark on, a container's init."""
         event = observation.event
         task = event.task
-        if task is None or not event.container_init:
+        if task is None:
+            return
+        if event.kind is Kind.OOM_KILL:
+            self._mark(event, task)
+            return
+        if not event.container_init:
             return
         if event.kind is Kind.SIGNAL_DELIVER and task.key in self._stops:
             deliveries = self._stops[task.key].deliveries
             if len(deliveries) < _STOPS_MAX:
                 deliveries.append(event)
-        elif event.kind is Kind.OOM_KILL:
-            self._of(task.key).oom = event
         elif event.kind is Kind.SIGNAL_GENERATE and (event.outside or event.sender is None) and not event.teardown:
             if event.signo == signals.SIGKILL:
                 stop = self._of(task.key)
@@ -94,6 +97,17 @@ class Stops:
                     stop.kill = observation
             elif is_stop_signal(observation) and not (event.exiting and event.result is Result.IGNORED):
                 self._request(task, observation)
+
+    def _mark(self, mark: Event, victim: Task) -> None:
+        """The OOM killer's mark belongs to the SIGKILL that went to the same thread just before (before v6.8, commit
+        72ba14deb40a, the tracepoint gives nothing but that thread's pid)."""
+        for stop in reversed(self._stops.values()):
+            kill = stop.kill
+            if kill is None or kill.event.task is None or not 0 <= mark.time_ns - kill.event.time_ns <= OOM_NS:
+                continue
+            if (victim.key if victim.pid else victim.tid) in (kill.event.task.key, kill.event.task.tid):
+                stop.oom = mark
+                return
 
     def _request(self, task: Task, observation: Observation) -> None:
         self._inits[task.pidns] = task.key

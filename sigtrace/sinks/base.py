@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 from collections.abc import Callable
 from typing import Protocol, TextIO
@@ -29,49 +27,65 @@ class Sink(Protocol):
 
 
 class LineWriter:
-    """Lines to a stream that may block (a pipe into ``less``), through a thread and a bounded queue.
+    """Lines to a stream that may block (a pipe into ``less``), through a thread and a bounded buffer.
 
     What finds no room is dropped and counted. A closed stream ends it: ``closed`` becomes true.
     """
 
     def __init__(self, stream: TextIO, room: int = 10_000, on_closed: Callable[[], None] | None = None) -> None:
-        """``room``: lines that may wait; ``on_closed``: called once, from the thread, when nobody reads any more."""
+        """``room``: writes that may wait; ``on_closed``: called once, from the thread, when nobody reads any more."""
         self._stream = stream
-        self._queue: queue.Queue[str | None] = queue.Queue(room)
-        self._dropped = 0
+        self._room = room
         self._on_closed = on_closed
+        self._waiting: list[str] = []
+        self._writing = 0
+        self._dropped = 0
+        self._ending = False
+        self._news = threading.Condition()
         self.closed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def write(self, text: str) -> None:
         """One or more whole lines, written together."""
-        try:
-            self._queue.put_nowait(text)
-        except queue.Full:
-            self._dropped += 1
+        with self._news:
+            if len(self._waiting) + self._writing >= self._room:
+                self._dropped += 1
+                return
+            self._waiting.append(text)
+            self._news.notify()
 
     def take_dropped(self) -> int:
-        """How many writes were dropped since the last call."""
-        dropped, self._dropped = self._dropped, 0
-        return dropped
+        """How many writes were dropped, once there is room again to say so; else 0."""
+        with self._news:
+            if len(self._waiting) + self._writing > self._room // 2:
+                return 0
+            dropped, self._dropped = self._dropped, 0
+            return dropped
 
     def _run(self) -> None:
-        while (text := self._queue.get()) is not None:
-            if self.closed:
-                continue
+        while True:
+            with self._news:
+                self._writing = 0
+                self._news.wait_for(lambda: self._waiting or self._ending)
+                if not self._waiting:
+                    return
+                lines, self._waiting = self._waiting, []
+                self._writing = len(lines)
             try:
-                self._stream.write(text)
-                if self._queue.empty():
-                    self._stream.flush()
+                self._stream.write("".join(lines))
+                self._stream.flush()
             except (OSError, ValueError):
                 self.closed = True
                 if self._on_closed:
                     self._on_closed()
+                return
 
     def close(self, deadline_s: float = 1.0) -> int:
-        """Waits at most so long for the reader; returns how many writes were left."""
-        with contextlib.suppress(queue.Full):
-            self._queue.put(None, timeout=deadline_s)
+        """Waits at most so long for the reader; returns how many writes were dropped or left and nobody was told."""
+        with self._news:
+            self._ending = True
+            self._news.notify()
         self._thread.join(deadline_s)
-        return self._queue.qsize() if self._thread.is_alive() else 0
+        with self._news:
+            return len(self._waiting) + (self._writing if self._thread.is_alive() else 0) + self._dropped

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Final
 
 from sigtrace.model.finding import Verdict
 from sigtrace.model.record import Record, event_record, verdict_record
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import LineWriter
+
+_ENCODE: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class Jsonl:
@@ -26,7 +29,7 @@ class Jsonl:
     def _write(self, record: Record) -> None:
         self._seq += 1
         record["seq"] = self._seq
-        self._writer.write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
+        self._writer.write(_ENCODE(record) + "\n")
 
     def observation(self, observation: Observation) -> None:
         """An event, attributed."""

@@ -165,5 +165,7 @@ class Story:
 def belongs_to_shutdown(finding: Finding) -> bool:
     """Whether it is part of a container's end rather than a thing of its own."""
     workload = finding.workload
-    main = finding.subject is not None and finding.subject.ns_pid == 1 and workload is not None
-    return main and workload.is_container and (finding.code, finding.cause) != ("signal-dropped", "from-inside")
+    if finding.subject is None or workload is None:
+        return False
+    main = finding.subject.ns_pid == 1 and workload.is_container
+    return main and (finding.code, finding.cause) != ("signal-dropped", "from-inside")

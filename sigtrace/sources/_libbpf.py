@@ -216,11 +216,15 @@ class Object:
             os.close(fd)
         return b"".join(chunks)
 
-    def close(self) -> None:
-        """Detaches and unloads. Harmless twice."""
+    def detach(self) -> None:
+        """Ends all links; maps stay. Harmless twice."""
         for link in self._links.values():
             self._library.try_call("bpf_link__destroy", link)
         self._links.clear()
+
+    def close(self) -> None:
+        """Detaches and unloads. Harmless twice."""
+        self.detach()
         if self._handle:
             self._library.close(self._handle)
             self._handle = 0

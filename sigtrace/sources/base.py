@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -53,6 +54,9 @@ class Source(Protocol):
 
     def read(self, timeout_s: float) -> Batch:
         """Waits for events at most so long; an empty batch still moves time on."""
+
+    def finish(self, deadline_s: float) -> Iterator[Batch]:
+        """Detaches, then yields what is still on its way; what takes longer than ``deadline_s`` is told as LOST."""
 
     def close(self) -> None:
         """Detaches. Harmless twice."""

@@ -5,11 +5,10 @@ Needs CAP_BPF and CAP_PERFMON, kernel BTF and the first PID namespace; attaches 
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import os
 import select
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -18,11 +17,11 @@ from sigtrace.errors import HostError
 from sigtrace.model.event import Event, Kind, Loss
 from sigtrace.model.hierarchy import Hierarchy
 from sigtrace.sources import wire
-from sigtrace.sources._libbpf import Library, LibbpfError, Map, Object, per_cpu_sum
+from sigtrace.sources._libbpf import Library, LibbpfError, Object
 from sigtrace.sources.base import Batch, Counts
 from sigtrace.sources.counters import Counters, SlotTable
 from sigtrace.sources.ledger import KernelLedger
-from sigtrace.sources.procfs import with_argv
+from sigtrace.sources.procfs import Ancestry, with_argv
 from sigtrace.sources.ring import Raw, Ring
 
 PROGRAMS: Final = (
@@ -87,6 +86,7 @@ class BpfSource:
         self._ledger_at_ns = 0
         self._hierarchy: Hierarchy | None = None
         self._pending: list[Event] = []
+        self._ancestry = Ancestry()
         self.counters: Counters | None = None
 
     # ---- life cycle
@@ -113,11 +113,9 @@ class BpfSource:
             ) from e
         self._measure_wall()
         self._pending = self.snapshot()
-        by_key = {e.task.key: e for e in self._pending if e.task}
         for event in self._pending:
             if event.task and event.task.pid in self._options.follow:
                 self.follow(*event.task.key)
-        del by_key
 
     def _load(self) -> None:
         options = self._options
@@ -192,7 +190,7 @@ class BpfSource:
         raw: list[Raw] = []
         for ring in self._rings:
             raw += ring.read()
-        events = pending + [e for e in (wire.decode(r[2], self._wall_ns) for r in raw) if e]
+        events = pending + [self._ancestry.complete(e) for e in (wire.decode(r[2], self._wall_ns) for r in raw) if e]
         for ring in self._rings:
             ring.advance()
         self._idle_polls = 0 if raw else self._idle_polls + 1
@@ -233,12 +231,21 @@ class BpfSource:
             Event(now, now + self._wall_ns, Kind.LOST, loss=loss, count=count) for loss, count in self._ledger.news()
         ]
 
-    def finish(self) -> Batch:
-        """What the rings and the ledger still hold, at the end."""
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._idle_polls, self._ledger_at_ns = 0, 0
+    def finish(self, deadline_s: float) -> Iterator[Batch]:
+        """Detaches, then what the rings still hold. What time does not suffice for is told as LOST."""
+        if self._object:
+            self._object.detach()
+        end = time.monotonic() + deadline_s
+        self._idle_polls = _LINGERING_POLLS
+        while time.monotonic() < end and any(ring.waiting() for ring in self._rings):
+            yield self.read(0)
+        self._ledger_at_ns = 0
         batch = self.read(0)
-        return Batch(batch.events, now + _HOLD_NS)
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if left := sum(ring.waiting() for ring in self._rings):
+            lost = Event(now, now + self._wall_ns, Kind.LOST, loss=Loss.QUEUE_FULL, count=left)
+            batch = Batch([*batch.events, lost], now)
+        yield Batch(batch.events, now + _HOLD_NS)
 
     # ---- what exists
 
@@ -274,3 +281,12 @@ class BpfSource:
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""
         self._followed.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), b"\x01\0\0\0")
+
+
+def probe() -> None:
+    """Load, attach and detach. Raises HostError with the reason if this host does not allow it."""
+    source = BpfSource(BpfOptions(events_bytes=1 << 16, lives_bytes=1 << 16))
+    try:
+        source.open()
+    finally:
+        source.close()

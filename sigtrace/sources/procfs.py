@@ -1,4 +1,4 @@
-"""What only /proc knows: the argv of a process that was there before us (proc_pid_cmdline(5))."""
+"""What only /proc knows: the argv of a process that was there before us, and ancestors (proc_pid_cmdline(5))."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 from typing import Final
 
 from sigtrace.model.event import Event
-from sigtrace.model.text import argv_of
+from sigtrace.model.text import argv_of, printable
 from sigtrace.sources.wire import TEXT_LEN
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+_ANCESTORS: Final = 6
+_KNOWN_MAX: Final = 4096
 
 
 def with_argv(event: Event) -> Event:
@@ -21,14 +23,55 @@ def with_argv(event: Event) -> Event:
     try:
         with open(f"/proc/{task.pid}/cmdline", "rb") as f:
             raw = f.read(TEXT_LEN + 1)
-        with open(f"/proc/{task.pid}/stat", "rb") as f:
-            # comm may hold spaces and parentheses; starttime is field 22, the 20th after it.
-            ticks = int(f.read(4096).rpartition(b")")[2].split()[19])
+        start_ns = _stat(task.pid)[2]
     except (OSError, IndexError, ValueError):
         return event
-    if abs(ticks - task.start_ns // _TICK_NS) > 1:
+    if abs(start_ns - task.start_ns) > _TICK_NS:
         return event  # the pid is another process's by now
     truncated = len(raw) > TEXT_LEN
     return dataclasses.replace(
         event, task=dataclasses.replace(task, argv=argv_of(raw[:TEXT_LEN], truncated=truncated) or None)
     )
+
+
+def _stat(pid: int) -> tuple[str, int, int]:
+    """(comm, parent's pid, start as CLOCK_BOOTTIME ns, cut to a tick) of proc_pid_stat(5)."""
+    with open(f"/proc/{pid}/stat", "rb") as f:
+        # comm may hold spaces and parentheses; the rest begins after the last one with field 3.
+        head, _, tail = f.read(4096).rpartition(b")")
+    fields = tail.split()
+    return printable(head.partition(b"(")[2]), int(fields[1]), int(fields[19]) * _TICK_NS
+
+
+class Ancestry:
+    """comms of a process's ancestors, nearest first, for senders whose record has no room for them."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], tuple[str, ...]] = {}
+
+    def complete(self, event: Event) -> Event:
+        """The event with its sender's ancestors as /proc has them a moment later; those that are gone are missing."""
+        sender = event.sender
+        if sender is None or sender.ancestry or not sender.parent_pid:
+            return event
+        key = sender.parent_key
+        ancestry = self._known.get(key)
+        if ancestry is None:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            ancestry = self._known[key] = _ancestors(*key)
+        return dataclasses.replace(event, sender=dataclasses.replace(sender, ancestry=ancestry)) if ancestry else event
+
+
+def _ancestors(pid: int, start_ns: int) -> tuple[str, ...]:
+    names: list[str] = []
+    try:
+        while pid and len(names) < _ANCESTORS:
+            comm, parent, started_ns = _stat(pid)
+            if not names and abs(started_ns - start_ns) > _TICK_NS:
+                break  # the parent has gone, and its pid is another's
+            names.append(comm)
+            pid = parent
+    except (OSError, IndexError, ValueError):
+        pass  # gone: what is known so far
+    return tuple(names)

@@ -54,7 +54,7 @@ class Ring:
         self._lock.release()
         self._lock.acquire()
 
-    def read(self, limit: int = 65536) -> list[Raw]:
+    def read(self, limit: int = 4096) -> list[Raw]:
         """The records that are complete, oldest first, at most ``limit``; up to the first that is still being written.
 
         They stay in the ring until :meth:`advance`.
@@ -84,6 +84,10 @@ class Ring:
             self._fence()  # our loads before the kernel's next stores
             self._consumer[0] = self._consumer[0] + self._taken
             self._taken = 0
+
+    def waiting(self) -> int:
+        """How many records are in it, complete or not."""
+        return int(self._producer[0] - self._consumer[0]) // self._stride
 
     def close(self) -> None:
         """Unmaps it."""

@@ -6,7 +6,9 @@ A test compares every offset here with the compiled object's BTF.
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 from typing import Any, Final
 
 from sigtrace.model.event import Disposition, Event, Info, Kind, Masks, Result, Task
@@ -23,14 +25,15 @@ TASK = struct.Struct("<" + _TASK)
 EVENT = struct.Struct("<" + _EVENT)
 LIFE = struct.Struct(f"<{_EVENT}II{TEXT_LEN}s")
 SNAPSHOT = struct.Struct("<" + _TASK + "QQQQQII")
+_MASKS = struct.Struct("<QQQQQII")
 COUNT_KEY = struct.Struct("<QI")
 SLOT = struct.Struct("<QQQ")
 SLOTS: Final = 4096
 PROCESS_KEY = struct.Struct("<QII")
 ZOMBIE = struct.Struct("<Q" + _TASK + "II")
 CONFIG = struct.Struct("<Q4Q4QQQIiIIII")
-#: struct local; the last three are counted refusals, by budget
-LOCAL = struct.Struct("<QQQQIIQQQQ")
+#: struct local: what this CPU refused, by budget, is at [6:10]
+LOCAL = struct.Struct("<QQQQIIQQQQ" + _EVENT)
 
 COUNT_SIGNAL: Final = 0x10000
 COUNT_EXIT: Final = 0x20000
@@ -92,7 +95,19 @@ _SIGNALS: Final = (Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER)
 _RESULTS: Final = {r.value: r for r in Result}
 _DISPOSITIONS: Final = {d.value: d for d in Disposition}
 _INFOS: Final = {i.value: i for i in Info}
-_TASK_FIELDS: Final = 11
+
+_HEADER: Final = struct.Struct("<QBBBBIiI")
+_TEXT: Final = struct.Struct(f"<II{TEXT_LEN}s")
+_TARGET: Final = slice(_HEADER.size, _HEADER.size + TASK.size)
+_SENDER: Final = slice(_TARGET.stop, _TARGET.stop + TASK.size)
+# Plain numbers: an operation with an IntFlag makes another, at a microsecond each.
+_SENDER_BIT: Final = int(Flag.SENDER)
+_BLOCKED_BITS: Final = int(Flag.BLOCKED | Flag.REAL_BLOCKED)
+_STATES: Final = tuple(
+    (name.lower(), int(flag))
+    for name, flag in Flag.__members__.items()
+    if name not in ("SENDER", "TRUNCATED", "BLOCKED", "REAL_BLOCKED")
+) + (("waited", int(Flag.REAL_BLOCKED)),)
 
 
 def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
@@ -100,38 +115,47 @@ def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
 
     ``wall_offset_ns``: CLOCK_REALTIME - CLOCK_BOOTTIME.
     """
-    text = b""
-    if len(raw) == LIFE.size:
-        *fields, text_len, _, text = LIFE.unpack(raw)
-        text = text[:text_len]
-    else:
-        fields = list(EVENT.unpack(raw))
-    time_ns, kind_number, signo, result, disposition, bits, code, info = fields[:8]
+    time_ns, kind_number, signo, result, disposition, bits, code, info = _HEADER.unpack_from(raw)
     kind = KINDS.get(kind_number)
     if kind is None:
         return None
+    text = b""
+    if len(raw) == LIFE.size:
+        text_len, _, text = _TEXT.unpack_from(raw, EVENT.size)
+        text = text[:text_len]
     wall_ns = time_ns + wall_offset_ns
-    target, sender = fields[8 : 8 + _TASK_FIELDS], fields[8 + _TASK_FIELDS :]
-    if kind in (Kind.CGROUP_MKDIR, Kind.CGROUP_RMDIR):
+    task = _task(raw[_TARGET])
+    if kind is Kind.CGROUP_MKDIR or kind is Kind.CGROUP_RMDIR:
         return Event(
-            time_ns, wall_ns, kind, cgroup_id=target[1], cgroup_parent_id=target[3], cgroup_name=printable(text)
+            time_ns,
+            wall_ns,
+            kind,
+            cgroup_id=task.cgroup_id,
+            cgroup_parent_id=task.parent_cgroup_id,
+            cgroup_name=printable(text),
         )
-    is_signal = kind in _SIGNALS
-    argv = argv_of(text, truncated=bool(bits & Flag.TRUNCATED)) if kind is Kind.EXEC else None
-    ancestry = tuple(_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN)) if is_signal else ()
+    if kind not in _SIGNALS:
+        if kind is Kind.EXEC:
+            task = replace(task, argv=argv_of(text, truncated=bool(bits & int(Flag.TRUNCATED))))
+        ended = kind is Kind.EXIT or kind is Kind.REAP
+        return Event(time_ns, wall_ns, kind, task, wait_status=WaitStatus(code) if ended else None, **_states(bits))
+    sender = _task(raw[_SENDER]) if bits & _SENDER_BIT else None
+    if sender and text:
+        sender = replace(
+            sender, ancestry=tuple(_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN))
+        )
     return Event(
-        time_ns=time_ns,
-        wall_ns=wall_ns,
-        kind=kind,
-        task=_task(target, argv=argv),
-        sender=_task(sender, ancestry=ancestry) if bits & Flag.SENDER else None,
-        signo=signo,
-        result=_RESULTS.get(result) if kind is Kind.SIGNAL_GENERATE else None,
-        disposition=_DISPOSITIONS.get(disposition) if is_signal else None,
-        si_code=code if is_signal and info == Info.REAL else None,
-        info=_INFOS.get(info) if is_signal else None,
-        wait_status=WaitStatus(code) if kind in (Kind.EXIT, Kind.REAP) else None,
-        blocked=bool(bits & (Flag.BLOCKED | Flag.REAL_BLOCKED)) if is_signal else None,
+        time_ns,
+        wall_ns,
+        kind,
+        task,
+        sender,
+        signo,
+        _RESULTS.get(result) if kind is Kind.SIGNAL_GENERATE else None,
+        _DISPOSITIONS.get(disposition),
+        code if info == Info.REAL.value else None,
+        _INFOS.get(info),
+        blocked=bits & _BLOCKED_BITS != 0,
         **_states(bits),
     )
 
@@ -139,15 +163,15 @@ def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
 def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int) -> list[Event]:
     """What iter/task wrote, as TASK events of one moment."""
     events = []
-    for fields in SNAPSHOT.iter_unpack(raw[: len(raw) - len(raw) % SNAPSHOT.size]):
-        blocked, real_blocked, pending, caught, ignored, status, bits = fields[_TASK_FIELDS:]
+    for start in range(0, len(raw) - SNAPSHOT.size + 1, SNAPSHOT.size):
+        blocked, real_blocked, pending, caught, ignored, status, bits = _MASKS.unpack_from(raw, start + TASK.size)
         events.append(
             Event(
-                time_ns=time_ns,
-                wall_ns=time_ns + wall_offset_ns,
-                kind=Kind.TASK,
-                task=_task(list(fields[:_TASK_FIELDS])),
-                wait_status=WaitStatus(status) if bits & Flag.ZOMBIE else None,
+                time_ns,
+                time_ns + wall_offset_ns,
+                Kind.TASK,
+                _task(raw[start : start + TASK.size]),
+                wait_status=WaitStatus(status) if bits & int(Flag.ZOMBIE) else None,
                 masks=Masks(blocked, real_blocked, pending, caught, ignored),
                 **_states(bits),
             )
@@ -155,31 +179,19 @@ def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int) -> list[Event
     return events
 
 
-def _states(bits: int) -> dict[str, bool]:
-    return {
-        "group": bool(bits & Flag.GROUP),
-        "waited": bool(bits & Flag.REAL_BLOCKED),
-        "pending": bool(bits & Flag.PENDING),
-        "ptraced": bool(bits & Flag.PTRACED),
-        "stopped": bool(bits & Flag.STOPPED),
-        "frozen": bool(bits & Flag.FROZEN),
-        "exiting": bool(bits & Flag.EXITING),
-        "ns_init": bool(bits & Flag.NS_INIT),
-        "container_init": bool(bits & Flag.CONTAINER_INIT),
-        "outside": bool(bits & Flag.OUTSIDE),
-        "teardown": bool(bits & Flag.TEARDOWN),
-        "parent_outside": bool(bits & Flag.PARENT_OUTSIDE),
-        "cgroup_entered": bool(bits & Flag.CGROUP_ENTERED),
-        "zombie": bool(bits & Flag.ZOMBIE),
-    }
+@lru_cache(maxsize=1024)
+def _states(bits: int) -> dict[str, Any]:
+    return {name: bits & bit != 0 for name, bit in _STATES}
 
 
 def _comm(raw: bytes) -> str:
     return printable(raw.split(b"\0", 1)[0])
 
 
-def _task(fields: list[Any], argv: tuple[str, ...] | None = None, ancestry: tuple[str, ...] = ()) -> Task:
-    start_ns, cgroup, parent_start_ns, parent_cgroup, tgid, tid, nspid, pidns, uid, parent_tgid, comm = fields
+@lru_cache(maxsize=4096)
+def _task(raw: bytes) -> Task:
+    """struct task_ref. Cached: in a storm the same processes come again and again, and a Task is frozen."""
+    start_ns, cgroup, parent_start_ns, parent_cgroup, tgid, tid, nspid, pidns, uid, parent_tgid, comm = TASK.unpack(raw)
     return Task(
         pid=tgid,
         start_ns=start_ns,
@@ -192,6 +204,4 @@ def _task(fields: list[Any], argv: tuple[str, ...] | None = None, ancestry: tupl
         parent_pid=parent_tgid,
         parent_start_ns=parent_start_ns,
         parent_cgroup_id=parent_cgroup,
-        argv=argv,
-        ancestry=ancestry,
     )

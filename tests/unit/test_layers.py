@@ -27,7 +27,8 @@ LAYERS: dict[str, set[str]] = {
     "pipeline": {"model", "errors", *PROTOCOLS},
     "agent": {"model", "errors", "config", "sources", "attribution", "detectors", "sinks", "tui", "pipeline", "lab"},
     "demonstration": {"model", "errors", "agent", "lab", "sinks", "sources"},
-    "cli": {"agent", "demonstration", "config", "errors", "model"},
+    # doctor asks each backend itself why it is refused
+    "cli": {"agent", "demonstration", "config", "errors", "model", "sources"},
     "__main__": {"cli"},
 }
 

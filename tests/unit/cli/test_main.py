@@ -277,7 +277,7 @@ def test_each_option_can_be_a_variable_and_the_command_line_wins(run, fake, monk
     monkeypatch.setenv("SIGTRACE_DURATION", "2.5")
     monkeypatch.setenv("SIGTRACE_TRACE_OUTPUT", "json")
     monkeypatch.setenv("SIGTRACE_OUTPUT", "text")
-    monkeypatch.setenv("SIGTRACE_SIGNALS", "term 9")
+    monkeypatch.setenv("SIGTRACE_SIGNAL", "term 9")
     assert run("trace", "--pod", "a")[0] == 0
     assert (seen["duration"], seen["output"], seen["pod"], seen["signals"]) == (2.5, "json", "a", (15, 9))
     run("trace", "--duration", "1", "-s", "hup")
@@ -308,8 +308,8 @@ pod = "top"
 [trace]
 fail-on = "error"
 pod = "own"
-signals = ["term", 9]
-everything = true
+signal = ["term", 9]
+all = true
 [watch]
 whatever = 1
 """
@@ -348,8 +348,8 @@ def test_what_other_commands_take_may_stand_at_the_top(run, config):
         ("duration = [1]", ["duration = [1]"]),
         ("pod = 5", ["pod = 5: is not a string"]),
         ("output = 'yaml'", ["'yaml' is not one of"]),
-        ("[trace]\neverything = 'yes'", ["is not true or false"]),
-        ("[trace]\nsignals = ['term', 'trem']", ["'trem' is not a signal; did you mean SIGTERM"]),
+        ("[trace]\nall = 'yes'", ["is not true or false"]),
+        ("[trace]\nsignal = ['term', 'trem']", ["'trem' is not a signal; did you mean SIGTERM"]),
         ("duratoin = 1", ["duratoin is no option", "did you mean duration?"]),
         ("[trace]\nzzz = 1", ["[trace] zzz is no option", "known are "]),
         ("[trace]\nfail-on = 'info'\nfail_on = 'error'", ["given twice"]),
