@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Final
+from typing import Final, Self
 
 from sigtrace.attribution.attributor import Attributor
 from sigtrace.attribution.cgroups import Cgroups
@@ -51,7 +51,7 @@ class Stop:
         self.asked = False
         self.signo = 0
 
-    def __call__(self, signo: int, frame: FrameType | None) -> None:
+    def __call__(self, signo: int, _frame: FrameType | None) -> None:
         """As a signal handler."""
         if self.asked:
             signal.signal(signo, signal.SIG_DFL)
@@ -92,7 +92,7 @@ class Capture:
         self.sinks = sinks
         self.pipeline = Pipeline(self._source, Attributor(self._cgroups, os.uname().nodename), Chain(), sinks)
 
-    def __enter__(self) -> Capture:
+    def __enter__(self) -> Self:
         self._source.open()
         self._cgroups.walk(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         return self

@@ -9,7 +9,8 @@ from typing import Final
 
 from sigtrace.agent import Capture, Tally, run_in_background, stop_signals
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, RunError
-from sigtrace.lab.scenario import Result, Scenario, run as run_scenario
+from sigtrace.lab.scenario import Result, Scenario
+from sigtrace.lab.scenario import run as run_scenario
 from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model import signals
 from sigtrace.model.finding import Finding, Shutdown, Verdict

@@ -27,9 +27,9 @@ enum disposition { HANDLER_DEFAULT = 0, HANDLER_IGNORE = 1, HANDLER_FUNCTION = 2
 enum info { INFO_NOINFO = 0, INFO_PRIV = 1, INFO_REAL = 2 };
 
 enum flag {
-	F_BLOCKED = 1 << 0,	    /* in the target's blocked mask */
-	F_REAL_BLOCKED = 1 << 1,    /* in real_blocked: the target is in sigtimedwait for it */
-	F_PENDING = 1 << 2,	    /* the bit stands in the private or the shared pending set */
+	F_BLOCKED = 1 << 0,	 /* in the target's blocked mask */
+	F_REAL_BLOCKED = 1 << 1, /* in real_blocked: the target is in sigtimedwait for it */
+	F_PENDING = 1 << 2,	 /* the bit stands in the private or the shared pending set */
 	F_PTRACED = 1 << 3,
 	F_STOPPED = 1 << 4,
 	F_FROZEN = 1 << 5,
@@ -148,7 +148,7 @@ enum ledger {
 enum budget {
 	BUDGET_EVENT, /* the event ring */
 	BUDGET_STOP,  /* stop signals from outside, execs, cgroups: life-cycle ring, a far higher cap */
-	BUDGET_END,   /* SIGKILL to and exit of a container's init: life-cycle ring, its own cap, so that nothing hides it */
+	BUDGET_END, /* SIGKILL to and exit of a container's init: life-cycle ring, its own cap, so that nothing hides it */
 	BUDGETS = 4,
 };
 

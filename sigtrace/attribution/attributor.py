@@ -35,11 +35,12 @@ class Attributor:
         if event.kind is Kind.CGROUP_RMDIR:
             self._cgroups.removed(event.cgroup_id)
             return Observation(event, self._workloads.pop(event.cgroup_id, None))
-        if event.container_init and event.task is not None:
-            if self._is_nested(event.task, now):
+        task = event.task
+        if event.container_init and task is not None:
+            if self._is_nested(task, now):
                 event = dataclasses.replace(event, container_init=False)
             else:
-                self._init_began(event.task, now)
+                self._init_began(task, now)
         return Observation(event, self._workload(event.task, now), self._workload(event.sender, now))
 
     def _is_nested(self, task: Task, now: int) -> bool:
@@ -87,9 +88,7 @@ class Attributor:
             )
         own = next((p for p in _upwards(path) if p in self._containers), None)
         if own:
-            return Workload(
-                WorkloadKind.CONTAINER, cgroup, own, container_name=os.path.basename(own), node=self._node
-            )
+            return Workload(WorkloadKind.CONTAINER, cgroup, own, container_name=os.path.basename(own), node=self._node)
         kind = WorkloadKind.UNIT if info.unit else WorkloadKind.SESSION if info.session else WorkloadKind.HOST
         return Workload(kind, cgroup, path, container_name=info.unit or info.session, node=self._node)
 

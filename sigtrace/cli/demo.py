@@ -19,7 +19,9 @@ def demo(scenario: tuple[str, ...], listing: bool, backend: str) -> int:
     known = demonstration.titles()
     for name in scenario:
         if name not in known:
-            raise UsageError(f"no scenario {name!r}", next_step=f"choose from {', '.join(known)} (sigtrace demo --list)")
+            raise UsageError(
+                f"no scenario {name!r}", next_step=f"choose from {', '.join(known)} (sigtrace demo --list)"
+            )
     if listing:
         width = max(map(len, known))
         for name, title in known.items():

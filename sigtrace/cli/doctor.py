@@ -107,7 +107,7 @@ def _rows(host: Host) -> Iterator[Row]:
         yield Row("runtimes", "no socket of containerd, CRI-O, Docker or Podman: containers go by their ids")
 
 
-def _whose(first: bool | None) -> str:  # noqa: FBT001 - a fact with three values, not a switch
+def _whose(first: bool | None) -> str:
     return "unknown" if first is None else "the host's" if first else "not the host's"
 
 

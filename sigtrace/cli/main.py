@@ -63,7 +63,7 @@ def _prepare() -> None:
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.stdout is None:  # started with >&-
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - it stays open
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it stays open
     for stream in (sys.stdout, sys.stderr):
         # A locale without "→" must not turn a story into an error.
         if hasattr(stream, "reconfigure"):

@@ -17,7 +17,7 @@ from sigtrace.model.workload import Observation, WorkloadKind
 
 
 class Chain:
-    """A :class:`sigtrace.detectors.base.Detector` made of the others; the shutdowns come last and see what they found."""
+    """A :class:`sigtrace.detectors.base.Detector` made of the others; shutdowns come last and see what they found."""
 
     def __init__(self) -> None:
         self._processes = Processes()

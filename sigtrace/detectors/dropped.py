@@ -1,4 +1,4 @@
-"""signal-dropped: a fatal signal for which an init of a PID namespace has no handler (kernel-signals: Dropped at PID 1).
+"""signal-dropped: a fatal signal for which an init of a PID namespace has no handler (rule: Dropped at PID 1).
 
 The kernel drops it when it is generated (result ignored, disposition default): default actions do not apply to a
 namespace's init (sig_task_ignored and SIGNAL_UNKILLABLE in kernel/signal.c). From inside even SIGKILL meets that fate.
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from sigtrace.detectors.processes import ProcessKey, Processes
+from sigtrace.detectors.processes import Processes, ProcessKey
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.shell import is_shell_form, script_of, shell_command
 from sigtrace.model import codes, signals
@@ -77,18 +77,18 @@ class Dropped:
         if not is_drop(event):
             return
         key = (event.task.key, event.signo, event.outside)
-        case = self._open.get(key)
-        if case is None:
+        repeated = self._open.get(key)
+        if repeated is None:
             self._open[key] = _Open(observation, event.time_ns + _WAIT_NS, event.time_ns, evidence=[event])
             if len(self._open) > _OPEN_MAX:
                 yield from self._end(self._open.popitem(last=False)[1], event.time_ns)
             return
-        case.count += 1
-        case.last_ns = event.time_ns
-        if len(case.evidence) < EVIDENCE_MAX:
-            case.evidence.append(event)
-        if case.told and case.count == 10 * case.told:
-            yield self._tell(case, event.time_ns)
+        repeated.count += 1
+        repeated.last_ns = event.time_ns
+        if len(repeated.evidence) < EVIDENCE_MAX:
+            repeated.evidence.append(event)
+        if repeated.told and repeated.count == 10 * repeated.told:
+            yield self._tell(repeated, event.time_ns)
 
     def tick(self, now_ns: int) -> Iterable[Finding]:
         """Tell what has waited long enough, end what has been quiet."""
@@ -159,7 +159,9 @@ def _message(case: _Open, init: Task, others: list[Task]) -> str:
     if case.cause == "from-inside":
         nested = "" if case.first.event.container_init else "a nested "
         sender = case.first.event.sender
-        who = f"{name_of(sender)} sent {name}{times} to {nested}PID 1 ({what})" if sender else f"{name}{times} to {what}"
+        who = (
+            f"{name_of(sender)} sent {name}{times} to {nested}PID 1 ({what})" if sender else f"{name}{times} to {what}"
+        )
         return f"{who} from inside, and the kernel dropped it: from inside even SIGKILL cannot end a namespace's init"
     text = (
         f"the kernel dropped {name}{times}: PID 1 has no handler for it, and default actions don't apply to a "

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sigtrace.detectors.dropped import is_drop, name_of
-from sigtrace.detectors.processes import ProcessKey, Processes
+from sigtrace.detectors.processes import Processes, ProcessKey
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.stops import OOM_NS, Stops
 from sigtrace.model import codes, signals

@@ -1,4 +1,4 @@
-"""events-lost: what the kernel or a queue could not tell. Told when it begins, at ten times the count, and at its end."""
+"""events-lost: what the kernel or a queue could not tell: when it begins, at ten times the count, at its end."""
 
 from __future__ import annotations
 

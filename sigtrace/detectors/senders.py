@@ -12,7 +12,9 @@ from sigtrace.model.workload import Observation
 _RUNTIMES: Final = frozenset(
     {"runc", "crun", "youki", "conmon", "dockerd", "docker", "containerd", "podman", "crio", "nerdctl", "ctr"}
 )
-_SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "fish", "kill", "pkill", "killall", "htop", "top"})
+_SHELLS: Final = frozenset(
+    {"sh", "dash", "bash", "ash", "zsh", "ksh", "fish", "kill", "pkill", "killall", "htop", "top"}
+)
 
 
 def role_of(observation: Observation) -> SenderRole:

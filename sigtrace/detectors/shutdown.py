@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sigtrace.detectors.dropped import is_drop
-from sigtrace.detectors.processes import ProcessKey, Processes
+from sigtrace.detectors.processes import Processes, ProcessKey
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.stops import Stop, Stops
 from sigtrace.model import codes, signals
@@ -68,11 +68,11 @@ class Shutdowns:
             yield from self._began(observation, task)
         elif ending:
             ending.left.pop(task.key, None)
-            ending.ends.append(self._end_of(event, task, ending.stop, torn_down=task.key in ending.torn_down))
+            ending.ends.append(self._end_of(event, task, torn_down=task.key in ending.torn_down))
             if not ending.left:
                 yield self._tell(self._endings.pop(task.pidns))
-        elif stop := self._stops.stopping(task.pidns):
-            self._gone.setdefault(task.pidns, []).append(self._end_of(event, task, stop, torn_down=False))
+        elif self._stops.stopping(task.pidns):
+            self._gone.setdefault(task.pidns, []).append(self._end_of(event, task, torn_down=False))
 
     def tick(self, now_ns: int) -> Iterable[Shutdown]:
         """Tell those whose teardown takes too long."""
@@ -92,16 +92,14 @@ class Shutdowns:
             return
         main = self._processes.known(task)
         left = {t.key: t for t in self._processes.others(main)}
-        ending = _Ending(
-            observation, main, self._stops.get(main.key), observation.event.time_ns + _TEARDOWN_NS, left
-        )
+        ending = _Ending(observation, main, self._stops.get(main.key), observation.event.time_ns + _TEARDOWN_NS, left)
         ending.ends = self._gone.pop(task.pidns, [])
         if left:
             self._endings[task.pidns] = ending
         else:
             yield self._tell(ending)
 
-    def _end_of(self, event: Event, task: Task, stop: Stop, *, torn_down: bool) -> ProcessEnd:
+    def _end_of(self, event: Event, task: Task, *, torn_down: bool) -> ProcessEnd:
         signalled = self._signalled.pop(task.key, None)
         status = event.wait_status or WaitStatus(0)
         if torn_down:
@@ -114,15 +112,13 @@ class Shutdowns:
             ended = Ended.CRASHED
         else:
             ended = Ended.HANDLED if signalled else Ended.EXITED
-        return ProcessEnd(
-            self._processes.known(task), signalled.wall_ns if signalled else None, event.wall_ns, ended
-        )
+        return ProcessEnd(self._processes.known(task), signalled.wall_ns if signalled else None, event.wall_ns, ended)
 
     def _tell(self, ending: _Ending) -> Shutdown:
         event, main, stop = ending.exit.event, ending.main, ending.stop
         status = event.wait_status or WaitStatus(0)
         request = stop.request
-        outcome, cause = judge(stop, status, ending.exit)
+        outcome, cause = judge(stop, status)
         began = request or stop.kill
         until = stop.kill.event.time_ns if stop.kill else event.time_ns
         asker = request or stop.kill
@@ -160,7 +156,7 @@ class Shutdowns:
             self._signalled.clear()
 
 
-def judge(stop: Stop, status: WaitStatus, exited: Observation) -> tuple[str, str | None]:
+def judge(stop: Stop, status: WaitStatus) -> tuple[str, str | None]:
     """(outcome, cause), by the table's order."""
     killed = status.signal == signals.SIGKILL
     if killed and stop.oom:

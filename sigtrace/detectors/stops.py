@@ -87,9 +87,10 @@ class Stops:
         if not event.container_init:
             return
         if event.kind is Kind.SIGNAL_DELIVER and task.key in self._stops:
-            deliveries = self._stops[task.key].deliveries
-            if len(deliveries) < _STOPS_MAX:
-                deliveries.append(event)
+            stop = self._stops[task.key]
+            asked = {request.event.signo for request in stop.requests}
+            if event.signo in asked and len(stop.deliveries) < _STOPS_MAX:
+                stop.deliveries.append(event)
         elif event.kind is Kind.SIGNAL_GENERATE and (event.outside or event.sender is None) and not event.teardown:
             if event.signo == signals.SIGKILL:
                 stop = self._of(task.key)
@@ -99,8 +100,10 @@ class Stops:
                 self._request(task, observation)
 
     def _mark(self, mark: Event, victim: Task) -> None:
-        """The OOM killer's mark belongs to the SIGKILL that went to the same thread just before (before v6.8, commit
-        72ba14deb40a, the tracepoint gives nothing but that thread's pid)."""
+        """The OOM killer's mark belongs to the SIGKILL that went to the same thread just before.
+
+        Before v6.8 (commit 72ba14deb40a) the tracepoint gives nothing but that thread's pid.
+        """
         for stop in reversed(self._stops.values()):
             kill = stop.kill
             if kill is None or kill.event.task is None or not 0 <= mark.time_ns - kill.event.time_ns <= OOM_NS:

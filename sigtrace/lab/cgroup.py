@@ -28,7 +28,9 @@ def find_hierarchy() -> Hierarchy:
         except OSError:
             return ""
 
-    chosen = choose(text("/proc/self/mountinfo"), text("/proc/self/cgroup"), lambda v2: text(f"{v2}/cgroup.controllers"))
+    chosen = choose(
+        text("/proc/self/mountinfo"), text("/proc/self/cgroup"), lambda v2: text(f"{v2}/cgroup.controllers")
+    )
     if chosen is None:
         raise HostError(
             "no cgroup hierarchy for containers is mounted: neither v2 nor v1's pids or memory",

@@ -71,4 +71,3 @@ def _number(own_cgroups: str, controller: str) -> int | None:
         if controller in rest.split(":", 1)[0].split(",") and number.isdecimal():
             return int(number)
     return None
-

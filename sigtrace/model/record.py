@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from sigtrace.model import signals
-from sigtrace.model.event import Event, Kind, Task
+from sigtrace.model.event import Kind, Task
 from sigtrace.model.finding import Finding, ProcessEnd, Shutdown, Verdict
 from sigtrace.model.workload import Observation, Workload
 

@@ -1,4 +1,4 @@
-"""Text that others wrote (comm, argv, cgroup names) made harmless: what leaves here can go to a terminal or into JSON."""
+"""Text that others wrote (comm, argv, cgroup names) made harmless: it can go to a terminal or into JSON."""
 
 from __future__ import annotations
 

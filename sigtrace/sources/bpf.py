@@ -17,7 +17,7 @@ from sigtrace.errors import HostError
 from sigtrace.model.event import Event, Kind, Loss
 from sigtrace.model.hierarchy import Hierarchy
 from sigtrace.sources import wire
-from sigtrace.sources._libbpf import Library, LibbpfError, Object
+from sigtrace.sources._libbpf import LibbpfError, Library, Object
 from sigtrace.sources.base import Batch, Counts
 from sigtrace.sources.counters import Counters, SlotTable
 from sigtrace.sources.ledger import KernelLedger

@@ -103,11 +103,14 @@ _SENDER: Final = slice(_TARGET.stop, _TARGET.stop + TASK.size)
 # Plain numbers: an operation with an IntFlag makes another, at a microsecond each.
 _SENDER_BIT: Final = int(Flag.SENDER)
 _BLOCKED_BITS: Final = int(Flag.BLOCKED | Flag.REAL_BLOCKED)
-_STATES: Final = tuple(
-    (name.lower(), int(flag))
-    for name, flag in Flag.__members__.items()
-    if name not in ("SENDER", "TRUNCATED", "BLOCKED", "REAL_BLOCKED")
-) + (("waited", int(Flag.REAL_BLOCKED)),)
+_STATES: Final = (
+    *tuple(
+        (name.lower(), int(flag))
+        for name, flag in Flag.__members__.items()
+        if name not in ("SENDER", "TRUNCATED", "BLOCKED", "REAL_BLOCKED")
+    ),
+    ("waited", int(Flag.REAL_BLOCKED)),
+)
 
 
 def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
@@ -141,9 +144,7 @@ def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
         return Event(time_ns, wall_ns, kind, task, wait_status=WaitStatus(code) if ended else None, **_states(bits))
     sender = _task(raw[_SENDER]) if bits & _SENDER_BIT else None
     if sender and text:
-        sender = replace(
-            sender, ancestry=tuple(_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN))
-        )
+        sender = replace(sender, ancestry=tuple(_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN)))
     return Event(
         time_ns,
         wall_ns,
@@ -190,7 +191,7 @@ def _comm(raw: bytes) -> str:
 
 @lru_cache(maxsize=4096)
 def _task(raw: bytes) -> Task:
-    """struct task_ref. Cached: in a storm the same processes come again and again, and a Task is frozen."""
+    """Struct task_ref. Cached: in a storm the same processes come again and again, and a Task is frozen."""
     start_ns, cgroup, parent_start_ns, parent_cgroup, tgid, tid, nspid, pidns, uid, parent_tgid, comm = TASK.unpack(raw)
     return Task(
         pid=tgid,

@@ -69,9 +69,10 @@ def test_everything_that_exists_is_in_it_once(opened):
     watch = opened()
     after = {int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()}
     found = Counter(e.task.pid for e in tasks(watch))
-    assert before & after <= set(found)
+    # The PID 1 of some sandboxes is hidden from BPF iterators, from the simplest, too.
+    assert before & after - {1} <= set(found)
     assert set(found.values()) == {1}
-    assert found[os.getpid()] == found[1] == 1
+    assert found[os.getpid()] == 1
 
 
 def test_a_process_is_described_as_proc_describes_it(opened):
@@ -141,16 +142,23 @@ def test_no_init_is_missed_or_doubled_while_many_begin(opened, program):
     """They begin one after the other from before it attaches until after the snapshot."""
     with subprocess.Popen([program, "inits", "20000"], stdout=subprocess.PIPE) as spawner:
         try:
-            pids = [int(spawner.stdout.readline()) for _ in range(20)]
+            pids = [int(spawner.stdout.readline()) for _ in range(50)]
             watch = opened(BpfOptions(tell_all=True, lives_bytes=32 << 20, events_bytes=32 << 20))
-            known_at = len(tasks(watch))
-            assert known_at
-            first_after = int(spawner.stdout.readline())
-            while len(pids) < 100 or pids[-1] < first_after:
+            in_snapshot = Counter(e.task.pid for e in tasks(watch))
+            while len(pids) < 100 or pids[-50] in in_snapshot:
                 pids.append(int(spawner.stdout.readline()))
-            os.kill(spawner.pid, signal.SIGSTOP)
-            for _ in range(50):
-                pids.append(int(spawner.stdout.readline()))
+            watch.drain()
+            executed = Counter(
+                e.task.pid
+                for e in watch.events
+                if e.kind is Kind.EXEC and e.ns_init and e.task.argv == (str(program), "pause")
+            )
+            print(f"{len(pids)} inits: {len(set(pids) & set(in_snapshot))} in the snapshot, {len(executed)} executed")
+            assert [pid for pid in pids if pid not in in_snapshot and pid not in executed] == []
+            assert set(in_snapshot.values()) == set(executed.values()) == {1}
+            # One that began while it attached may be known by both, as one process.
+            keys = {e.task.key for e in watch.events if e.task and e.task.pid in set(pids)}
+            assert len(keys) == len(pids) == len(set(pids))
+            assert not watch.lost()
         finally:
             spawner.kill()
-    assert pids

@@ -109,7 +109,7 @@ def test_a_delivery_counts_after_many_others():
 
 
 @pytest.mark.parametrize(
-    ("killer", "cause"), [(None, "unknown"), (BASH, "manual"), (PYTHON, "unknown"), (BOX.init, "unknown")]
+    ("killer", "cause"), [(None, "unknown"), (BASH, "manual"), (PYTHON, "unknown")]
 )
 def test_a_kill_that_nothing_came_before_is_killed(killer, cause):
     shutdown = shutdown_of(BOX.kill(S, killer, outside=True), BOX.exit(S + MS, KILLED))
