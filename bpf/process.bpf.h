@@ -15,7 +15,8 @@ static __always_inline bool exit_matters(const struct zombie *zombie, const stru
 {
 	if (config.follow)
 		return bpf_map_lookup_elem(&followed, key);
-	return config.tell_all || zombie->wait_status || zombie->flags & F_NS_INIT || is_stopping(zombie->task.cgroup);
+	return config.tell_all || zombie->wait_status || zombie->flags & (F_NS_INIT | F_CGROUP_ENTERED) ||
+	       is_stopping(zombie->task.cgroup);
 }
 
 static __always_inline void fill_exit(struct event *event, const struct zombie *zombie, u8 kind, u64 now)
@@ -39,7 +40,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	long err;
 
 	/* The last thread to exit may not be the leader, and two can both see 0: the zombie map takes one of them.
-	 * (Since v6.16, commit 0a7b9a911bff, a second argument says so too.) */
+	 * (6.18 passes group_dead as well, 6.12 and older do not.) */
 	if (p->signal->live.counter)
 		return 0;
 	key_of(p, &key);

@@ -158,7 +158,7 @@ struct task_struct {
 };
 
 struct trace_event_raw_mark_victim {
-	u32 uid; /* since v6.8, commit 72ba14deb40a ("mm: Update mark_victim tracepoints fields") */
+	u32 uid; /* since "mm: Update mark_victim tracepoints fields": the event has the task, before only its pid */
 };
 
 #pragma clang attribute pop

@@ -66,6 +66,15 @@ struct {
 	__type(value, u64);
 } stopping SEC(".maps");
 
+/* Cgroups that were removed, and when (ns). User space takes them out once a second: a record in a ring could be
+ * limited away, and then the cgroup's counters would never be given back. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, u64);
+} gone SEC(".maps");
+
 /* Processes that user space named: the tree of `trace -- CMD`, the one of `trace --pid`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -53,9 +53,11 @@ static __always_inline u8 disposition_in(struct sighand_struct *sighand, u32 sig
 	u64 handler = 0;
 	u64 function;
 
+	/* struct k_sigaction: handler, flags, restorer, mask. Its size is written out: before v6.2 the verifier gives no
+	 * bound to a product with a relocated number. */
 	bpf_probe_read_kernel(&handler, sizeof(handler),
 			      (void *)sighand + bpf_core_field_offset(struct sighand_struct, action) +
-				      ((signo - 1) & 63) * bpf_core_type_size(struct k_sigaction));
+				      ((signo - 1) & 63) * 32);
 	function = nonzero(handler >> 1);
 	return HANDLER_FUNCTION * function | (handler & ~function & HANDLER_IGNORE);
 }

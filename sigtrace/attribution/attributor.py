@@ -65,6 +65,8 @@ class Attributor:
         workload = self._workloads.get(task.cgroup_id)
         if workload is None:
             workload = self._look_up(task.cgroup_id, now)
+            if workload.cgroup is None:
+                return workload  # unknown now, perhaps known after the next walk
             if len(self._workloads) >= _CACHE_MAX:
                 self._workloads.clear()
             self._workloads[task.cgroup_id] = workload

@@ -30,8 +30,9 @@ class Cgroups:
         self._walked_ns = -_WALK_INTERVAL_NS
 
     def walk(self, now_ns: int) -> None:
-        """Learn every cgroup that exists."""
+        """Learn every cgroup that exists; those that are gone for a while are forgotten."""
         self._walked_ns = now_ns
+        self._paths = {cgroup: self._paths[cgroup] for cgroup in self._gone if cgroup in self._paths}
         todo = deque([""])
         for _ in range(_WALK_MAX):
             if not todo:
@@ -52,7 +53,7 @@ class Cgroups:
     def made(self, cgroup: int, parent: int, name: str) -> None:
         """A mkdir record. A parent that is unknown leaves the path to the next walk."""
         above = self._paths.get(parent)
-        if above is not None:
+        if above is not None and len(self._paths) < _WALK_MAX:
             self._paths[cgroup] = f"{above.rstrip('/')}/{name}"
 
     def removed(self, cgroup: int) -> None:

@@ -18,6 +18,9 @@ class Processes:
     def __init__(self) -> None:
         self._tasks: OrderedDict[ProcessKey, Task] = OrderedDict()
         self._members: dict[int, set[ProcessKey]] = {}
+        self._seen: dict[ProcessKey, int] = {}
+        self._snapshots: dict[int, int] = {}
+        """when a namespace's processes were last listed: who has not been seen since is gone"""
 
     def feed(self, event: Event) -> None:
         """Take in what an event says of its process."""
@@ -36,17 +39,22 @@ class Processes:
                 task = known
             self._tasks[task.key] = task
             self._members.setdefault(task.pidns, set()).add(task.key)
+        self._seen[task.key] = event.time_ns
+        if event.kind is Kind.TASK:
+            self._snapshots[task.pidns] = event.time_ns
         if len(self._tasks) > _MAX:
             key, oldest = next(iter(self._tasks.items()))
             self._forget(key, oldest.pidns)
 
     def _forget(self, key: ProcessKey, pidns: int) -> None:
         self._tasks.pop(key, None)
+        self._seen.pop(key, None)
         members = self._members.get(pidns)
         if members:
             members.discard(key)
             if not members:
                 del self._members[pidns]
+                self._snapshots.pop(pidns, None)
 
     def forget_namespace(self, pidns: int) -> None:
         """Its init has exited, so that nobody lives there any more."""
@@ -59,5 +67,6 @@ class Processes:
 
     def others(self, init: Task) -> list[Task]:
         """The processes in the namespace besides its init, the oldest first."""
-        keys = self._members.get(init.pidns, ())
-        return sorted((self._tasks[k] for k in keys if k != init.key), key=lambda t: (t.start_ns, t.pid))
+        since = self._snapshots.get(init.pidns, 0)
+        keys = [k for k in self._members.get(init.pidns, ()) if k != init.key and self._seen[k] >= since]
+        return sorted((self._tasks[k] for k in keys), key=lambda t: (t.start_ns, t.pid))

@@ -57,6 +57,10 @@ class Shutdowns:
         if task is None or not task.pidns:
             return
         ending = self._endings.get(task.pidns)
+        if ending and event.ns_init and task.key != ending.main.key:
+            # A new namespace with the inode number of the old one, which is therefore gone.
+            yield self._tell(self._endings.pop(task.pidns))
+            ending = None
         if event.kind is Kind.SIGNAL_GENERATE:
             if ending and event.teardown:
                 ending.torn_down.add(task.key)

@@ -102,7 +102,7 @@ class Stops:
     def _mark(self, mark: Event, victim: Task) -> None:
         """The OOM killer's mark belongs to the SIGKILL that went to the same thread just before.
 
-        Before v6.8 (commit 72ba14deb40a) the tracepoint gives nothing but that thread's pid.
+        On older kernels (6.1 and before) the tracepoint gives nothing but that thread's pid.
         """
         for stop in reversed(self._stops.values()):
             kill = stop.kill

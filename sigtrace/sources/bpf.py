@@ -59,15 +59,16 @@ class BpfOptions:
     children: bool = False
     """and of their descendants"""
     events_bytes: int = 4 << 20
-    lives_bytes: int = 1 << 20
+    lives_bytes: int = 2 << 20
+    """room for 3,158 records: six cgroups can burst before the reader comes"""
     counts: int = 16384
     """keys of the counting table"""
-    events_per_s: int = 100
+    events_per_s: int = 50
     """records a cgroup may make in the long run"""
-    lives_per_s: int = 1000
-    """the same of the life-cycle ring, for stop signals and again for ends"""
-    burst: int = 2000
-    """and so many in advance"""
+    lives_per_s: int = 500
+    """the same of the life-cycle ring: stop signals from outside, and again ends"""
+    burst: int = 500
+    """and so many in advance, of each kind"""
 
 
 class BpfSource:
@@ -137,6 +138,7 @@ class BpfSource:
             self._poll.register(self._rings[-1].fd, select.EPOLLIN)
         self.counters = Counters(bpf.map("counts"), SlotTable(bpf.map("slots").fd, self._cpus), self._cpus)
         self._followed = bpf.map("followed")
+        self._gone = bpf.map("gone")
         programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
         for program in programs:
             bpf.attach(program)
@@ -196,19 +198,22 @@ class BpfSource:
         self._idle_polls = 0 if raw else self._idle_polls + 1
         if any(e.kind is Kind.SIGNAL_GENERATE and e.container_init for e in events):
             events += self._members(events)
-        self._housekeeping(events, now)
+        events += self._housekeeping(now)
         return Batch(events, now - _HOLD_NS)
 
-    def _housekeeping(self, events: list[Event], now: int) -> None:
-        """Removed cgroups give back their counters; losses become events."""
-        for event in events:
-            if event.kind is Kind.CGROUP_RMDIR and self.counters:
-                self.counters.gone(event.cgroup_id, event.time_ns)
-        if now - self._ledger_at_ns > _LEDGER_INTERVAL_NS:
-            self._ledger_at_ns = now
-            events += self._losses(now)
-            if self.counters:
-                self.counters.give_back(now)
+    def _housekeeping(self, now: int) -> list[Event]:
+        """Once a second: losses become events, and removed cgroups give back their counters."""
+        if now - self._ledger_at_ns < _LEDGER_INTERVAL_NS or not self.counters:
+            return []
+        self._ledger_at_ns = now
+        events = self._losses(now)
+        for key, at in list(self._gone.items()):
+            cgroup = int.from_bytes(key, "little")
+            self._gone.delete(key)
+            self.counters.gone(cgroup, int.from_bytes(at, "little"))
+            events.append(Event(now, now + self._wall_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
+        self.counters.give_back(now)
+        return events
 
     def _wait(self, timeout_s: float) -> None:
         if self._idle_polls < _LINGERING_POLLS:

@@ -19,6 +19,7 @@ _CAUSES: Final = {
     Ledger.LIMITS_FULL: Loss.TABLE_FULL,
     Ledger.STOPPING_FULL: Loss.TABLE_FULL,
     Ledger.FOLLOW_FULL: Loss.TABLE_FULL,
+    Ledger.GONE_FULL: Loss.TABLE_FULL,
 }
 
 

@@ -76,6 +76,7 @@ class Ledger(IntEnum):
     LIMITS_FULL = 9
     STOPPING_FULL = 10
     FOLLOW_FULL = 11
+    GONE_FULL = 12
 
 
 #: enum kind
@@ -87,7 +88,6 @@ KINDS: Final = {
     5: Kind.EXEC,
     6: Kind.OOM_KILL,
     7: Kind.CGROUP_MKDIR,
-    8: Kind.CGROUP_RMDIR,
 }
 
 _SIGNALS: Final = (Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER)
@@ -128,7 +128,7 @@ def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
         text = text[:text_len]
     wall_ns = time_ns + wall_offset_ns
     task = _task(raw[_TARGET])
-    if kind is Kind.CGROUP_MKDIR or kind is Kind.CGROUP_RMDIR:
+    if kind is Kind.CGROUP_MKDIR:
         return Event(
             time_ns,
             wall_ns,

@@ -14,6 +14,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -78,22 +79,27 @@ static void wait_go(void)
 	gone = 0;
 }
 
+static sem_t set_up;
+
 /* How a thread beside the leader waits: the leader takes SIGRTMIN and GO. */
 static void *sleeper(void *unused)
 {
 	mask(SIG_BLOCK, SIGRTMIN);
 	mask(SIG_UNBLOCK, SIGTERM);
+	sem_post(&set_up);
 	for (;;)
 		pause();
 	return NULL;
 }
 
+/* Returns when the thread has set its mask. */
 static void start(void *(*run)(void *))
 {
 	pthread_t thread;
 
 	if (pthread_create(&thread, NULL, run, NULL))
 		abort();
+	sem_wait(&set_up);
 }
 
 static void mode_pause(void) {}
@@ -175,6 +181,22 @@ static void mode_thread_default(void)
 	start(sleeper);
 }
 
+/* The same, but the other thread unblocks it only at GO. */
+static void *late_sleeper(void *unused)
+{
+	sem_post(&set_up);
+	wait_go();
+	return sleeper(NULL);
+}
+
+static void mode_thread_late(void)
+{
+	mask(SIG_BLOCK, SIGTERM);
+	start(late_sleeper);
+	for (;;)
+		pause();
+}
+
 static void mode_thread_handler(void)
 {
 	handle(SIGTERM, took);
@@ -243,6 +265,7 @@ static void mode_leader_first(void)
 /* exec-thread: at GO a thread that is not the leader executes `target pause`. */
 static void *executor(void *unused)
 {
+	sem_post(&set_up);
 	wait_go();
 	execl(self, self, "pause", NULL);
 	return NULL;
@@ -410,6 +433,7 @@ static const struct {
 	{ "signalfd", mode_signalfd },
 	{ "thread-default", mode_thread_default },
 	{ "thread-handler", mode_thread_handler },
+	{ "thread-late", mode_thread_late },
 	{ "threads", mode_threads },
 	{ "exit", mode_exit },
 	{ "exit-now", mode_exit_now },

@@ -105,7 +105,9 @@ def test_every_exit_is_counted_once(load, reference, cgroup):
 
 
 def test_exits_are_counted_by_their_status(reference, cgroup):
-    script = 'echo 0 >"$0/cgroup.procs"; i=0; while [ $i -lt 20 ]; do sh -c "exit 3"; sh -c \'kill -9 $$\'; i=$((i+1)); done'
+    script = (
+        'echo 0 >"$0/cgroup.procs"; i=0; while [ $i -lt 20 ]; do sh -c "exit 3"; sh -c \'kill -9 $$\'; i=$((i+1)); done'
+    )
     subprocess.run(["sh", "-c", script, cgroup.path], check=True, stderr=subprocess.DEVNULL)
     _, exits = of(reference, cgroup)
     assert exits == {3 << 8: 20, signal.SIGKILL: 20, 0: 1}

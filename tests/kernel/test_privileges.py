@@ -50,7 +50,7 @@ def execute(*command):
 
 
 def with_capabilities(*names):
-    """As uid 0 with exactly these. Before 5.11 maps count against the memlock limit, which is raised where it may be."""
+    """As uid 0 with exactly these. Before 5.11 maps count against the memlock limit: raised if possible."""
     chosen = ",".join(("-all", *(f"+{name}" for name in names)))
     raised = ["sh", "-c", 'ulimit -l unlimited 2>/dev/null; exec "$@"', "sh"]
     return [*raised, "setpriv", f"--bounding-set={chosen}", f"--inh-caps={chosen}", "--"]

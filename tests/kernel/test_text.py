@@ -80,7 +80,7 @@ def test_a_name_with_escape_sequences_is_printable_in_events_and_records(run, wa
         records = [event_record(Observation(e)) for e in events]
         assert is_plain(json.dumps(records, ensure_ascii=False))
         assert [r["task"]["comm"] for r in records if r["kind"] == "exit"] == [PLAIN]
-        assert [r["target"]["comm"] for r in records if r.get("signo") == 9][0] == PLAIN
+        assert next(r["target"]["comm"] for r in records if r.get("signo") == 9) == PLAIN
 
 
 def test_an_argument_with_escape_sequences_is_printable(run, watch):

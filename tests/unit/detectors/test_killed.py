@@ -119,7 +119,6 @@ def test_a_mark_after_a_tenth_of_a_second_is_too_late():
     assert killed(BOX.kill(S, None), BOX.oom(S + 150 * MS)).cause == "unknown"
 
 
-@pytest.mark.xfail(reason="BUG: an OOM mark is taken at any time after the SIGKILL: 100 ms is not enforced")
 def test_a_mark_far_too_late_does_not_make_the_shutdown_an_oom():
     shutdown, _ = story(BOX.kill(S, None), BOX.oom(2 * S), BOX.exit(3 * S, END))
     assert shutdown.outcome == "killed"
@@ -169,7 +168,6 @@ def test_nothing_is_left_when_the_story_is_over():
     assert not chain._shutdowns._codes
 
 
-@pytest.mark.xfail(reason="BUG: Killed waits 100 ms for a mark although the exit is there: told after the shutdown, and kept for ever")
 def test_a_kill_whose_process_has_exited_is_told_before_the_shutdown():
     chain = Chain()
     verdicts = run(chain, BOX.kill(S, None), BOX.exit(S + 10 * MS, END))
@@ -178,7 +176,6 @@ def test_a_kill_whose_process_has_exited_is_told_before_the_shutdown():
     assert not chain._shutdowns._codes
 
 
-@pytest.mark.xfail(reason="BUG: before Linux 6.8 mark_victim gives only a tid (bpf/process.bpf.h): that mark finds nobody")
 def test_a_mark_that_knows_only_a_thread_is_enough():
     mark = BOX.oom(S + 40_000)
     bare = dataclasses.replace(mark.event.task, pid=0, start_ns=0, comm="", pidns=0, cgroup_id=0)
@@ -186,6 +183,5 @@ def test_a_mark_that_knows_only_a_thread_is_enough():
     assert killed(BOX.kill(S, None), dataclasses.replace(mark, event=event, workload=None)).cause == "oom"
 
 
-@pytest.mark.xfail(reason="BUG: interface.md: a sandbox (the pause container) never makes a finding")
 def test_a_sandbox_is_killed_on_every_healthy_deletion_and_that_is_no_finding():
     assert not run(Chain(), Container(kind=WorkloadKind.SANDBOX).kill(S))

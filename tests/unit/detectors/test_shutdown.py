@@ -96,7 +96,6 @@ def test_what_was_delivered_at_last_was_slow_and_not_pending():
     assert shutdown.cause == "slow"
 
 
-@pytest.mark.xfail(reason="BUG: Stop.deliveries keeps the first 16 of *any* signal: SIGCHLD crowds out the one that counts")
 def test_a_delivery_counts_after_many_others():
     shutdown = shutdown_of(
         BOX.term(S, **HANDLED | {"blocked": True}),

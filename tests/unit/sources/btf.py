@@ -124,7 +124,3 @@ class Btf:
     def enum(self, name: str) -> dict[str, int]:
         """Enumerators by name."""
         return next(t.values for t in self.types if t.kind == ENUM and t.name == name)
-
-    def enumerator(self, name: str) -> int:
-        """One enumerator, whatever enum it is in."""
-        return next(t.values[name] for t in self.types if t.kind == ENUM and name in t.values)

@@ -1,0 +1,161 @@
+"""Storms: what the kernel counted is what was sent, and what was not told is in the ledger, to the last one."""
+
+import json
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import build
+from sigtrace.lab.cgroup import FOLDER, find_hierarchy
+from sigtrace.sources.bpf import BpfOptions, BpfSource
+
+SIGUSR1, SIGTERM, SIGURG = 10, 15, 23
+
+
+@pytest.fixture(scope="module")
+def load():
+    build.build()
+    return build.path("load")
+
+
+@pytest.fixture
+def cgroup():
+    """A cgroup of its own, so that nobody else's signals are counted with the storm's."""
+    path = Path(find_hierarchy().mount, FOLDER, f"storm-{os.getpid()}")
+    path.mkdir(parents=True)
+    yield path
+    deadline = time.monotonic() + 10
+    for one in (*sorted(path.glob("*/")), path):
+        while one.exists() and time.monotonic() < deadline:
+            try:
+                one.rmdir()
+            except OSError:
+                time.sleep(0.01)
+
+
+def storm(source, load, *argv):
+    """Run a load while the source is read, as a capture does; returns (what the load says, events)."""
+    kinds = {}
+    with subprocess.Popen([load, *map(str, argv)], stdout=subprocess.PIPE, text=True) as process:
+        quiet = 0
+        while quiet < 3:
+            batch = source.read(0.05)
+            for event in batch.events:
+                kinds.setdefault((event.kind.value, event.signo), []).append(event.count or 1)
+            quiet = quiet + 1 if process.poll() is not None and not batch.events else 0
+        return json.loads(process.stdout.read()), {key: sum(counts) for key, counts in kinds.items()}
+
+
+def counted(source, cgroup_id, signo):
+    return sum(n for (cgroup, number, _), n in source.counts().signals.items() if (cgroup, number) == (cgroup_id, signo))
+
+
+def check_exact(source, load, cgroup, count):
+    cgroup_id = cgroup.stat().st_ino
+    for name, signo in (("urg", SIGURG), ("usr1", SIGUSR1), ("init", SIGTERM)):
+        where = ("--init-cgroup", cgroup) if name == "init" else ("--cgroup", cgroup)
+        before = source.ledger()
+        said, events = storm(source, load, name, "--count", count, *where)
+        assert said["signals"] == count
+        assert counted(source, cgroup_id, signo) == count, name
+        if name == "init":
+            after = source.ledger()
+            grown = {key: after[key] - before[key] for key in after}
+            told = events[("signal_generate", signo)]
+            print(f"{count:,} dropped SIGTERM: {told:,} told, {grown['limited_life']:,} limited")
+            # Each becomes a record, is limited, or finds the ring full: nothing else.
+            assert told + grown["limited_life"] == count
+            assert grown["ring_life"] == 0, "one cgroup's storm filled the life-cycle ring"
+            assert grown["recorded_life"] >= told
+    return source.ledger()["missed"]
+
+
+def test_a_storm_is_counted_exactly(bpf_host, load, cgroup):
+    source = BpfSource()
+    try:
+        source.open()
+        assert check_exact(source, load, cgroup, 200_000) == 0
+    finally:
+        source.close()
+
+
+@pytest.mark.prove
+def test_ten_million_signals_are_counted_exactly(bpf_host, load, cgroup):
+    source = BpfSource()
+    try:
+        source.open()
+        assert check_exact(source, load, cgroup, 10_000_000) == 0
+    finally:
+        source.close()
+
+
+def check_records(load, cgroup, count, signals_mask=1 << (SIGURG - 1)):
+    source = BpfSource(BpfOptions(signal_mask=signals_mask, tell_all=True, events_bytes=128 << 20))
+    try:
+        source.open()
+        _, events = storm(source, load, "urg", "--count", count, "--cgroup", cgroup)
+        ledger = source.ledger()
+    finally:
+        source.close()
+    told = events[("signal_generate", SIGURG)]
+    return told, ledger
+
+
+def test_every_signal_can_be_a_record(bpf_host, load, cgroup):
+    told, ledger = check_records(load, cgroup, 300_000)
+    assert (told, ledger["ring_event"], ledger["limited_event"]) == (300_000, 0, 0)
+
+
+def test_a_small_ring_says_what_it_had_no_room_for(bpf_host, load, cgroup):
+    source = BpfSource(BpfOptions(signal_mask=1 << (SIGURG - 1), tell_all=True, events_bytes=1 << 16))
+    try:
+        source.open()
+        source.read(0)
+        with subprocess.Popen([load, "urg", "--count", "100000", "--cgroup", cgroup], stdout=subprocess.DEVNULL):
+            pass
+        events = [e for batch in source.finish(5) for e in batch.events]
+        ledger = source.ledger()
+    finally:
+        source.close()
+    signals = sum(1 for e in events if e.signo == SIGURG)
+    lost = sum(e.count for e in events if e.kind.value == "lost")
+    assert signals + lost >= 200_000  # generated and delivered, and whatever else went on
+    assert lost == ledger["ring_event"] + ledger["ring_life"] > 0
+
+
+def check_churn(load, cgroup, count):
+    """Cgroups that come and go under load: totals exact, keys given back, memory flat."""
+    source = BpfSource()
+    try:
+        source.open()
+        source.read(0)
+        before, keys = source.counts(), source.counters.keys()
+        said, _ = storm(source, load, "churn", "--count", count, "--burst", 20, "--cgroup", cgroup)
+        time.sleep(2.1)  # the last cgroups' keys are given back a second after their end
+        source.read(0)
+        source.read(0)
+        after = source.counts()
+        grown = after.signals_total - before.signals_total
+        print(f"{count:,} cgroups: {said['signals']:,} SIGURG; {source.counters.keys() - keys} keys more than before")
+        return said["signals"], grown, source.counters.keys() - keys, source.ledger()
+    finally:
+        source.close()
+
+
+def test_removed_cgroups_give_their_keys_back(bpf_host, load, cgroup):
+    sent, counted_more, keys, ledger = check_churn(load, cgroup, 3000)
+    assert counted_more >= sent
+    assert counted_more - sent < sent // 100 + 5000, "far more than the load and its SIGCHLDs"
+    assert keys < 300
+    assert ledger["missed"] == 0
+
+
+@pytest.mark.prove
+def test_a_hundred_thousand_cgroups_leave_counts_exact_and_memory_flat(bpf_host, load, cgroup):
+    sent, counted_more, keys, ledger = check_churn(load, cgroup, 100_000)
+    assert sent <= counted_more < sent + sent // 100 + 50_000
+    assert keys < 1000
+    assert ledger["missed"] == 0

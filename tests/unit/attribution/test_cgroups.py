@@ -1,0 +1,149 @@
+"""cgroup id → path, over a directory tree: there too the id is the inode's number."""
+
+import os
+
+import pytest
+
+from sigtrace.attribution import cgroups as module
+from sigtrace.attribution.cgroups import Cgroups
+
+S = 1_000_000_000
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for path in ("a/b/c", "kubepods/pod1"):
+        (tmp_path / path).mkdir(parents=True)
+    (tmp_path / "cgroup.procs").write_text("", encoding="ascii")
+    return tmp_path
+
+
+def walked(tree):
+    cgroups = Cgroups(str(tree))
+    cgroups.walk(0)
+    return cgroups
+
+
+def number(path):
+    return path.stat().st_ino
+
+
+def test_a_walk_knows_every_directory_and_no_file(tree):
+    cgroups = walked(tree)
+    expected = {"/": tree, "/a": tree / "a", "/a/b": tree / "a/b", "/a/b/c": tree / "a/b/c"}
+    assert {path: cgroups.path(number(at), 0) for path, at in expected.items()} == {path: path for path in expected}
+    assert len(cgroups) == 6
+    assert cgroups.path(number(tree / "cgroup.procs"), 0) is None
+
+
+def test_a_link_is_not_followed(tree):
+    (tree / "loop").symlink_to(tree)
+    assert len(walked(tree)) == 6
+
+
+def test_a_name_that_is_hostile_or_no_text_is_known_and_printable(tree):
+    os.mkdir(os.fsencode(tree) + b"/\xff\x1b[2J")
+    os.mkdir(os.fsencode(tree) + b"/\xff\x1b[2J/below")
+    below = os.stat(os.fsencode(tree) + b"/\xff\x1b[2J/below").st_ino
+    assert walked(tree).path(below, 0) == r"/\xff\x1b[2J/below"
+
+
+def test_a_directory_that_cannot_be_read_does_not_end_the_walk(tree, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fsdecode(path).endswith("/a"):
+            raise PermissionError(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    cgroups = walked(tree)
+    assert cgroups.path(number(tree / "kubepods/pod1"), 0) == "/kubepods/pod1"
+    assert cgroups.path(number(tree / "a/b"), 0) is None
+
+
+def test_a_hierarchy_that_is_not_there_is_empty(tmp_path):
+    assert len(walked(tmp_path / "nothing")) == 0
+
+
+def test_a_mkdir_record_is_known_below_its_parent(tree):
+    cgroups = walked(tree)
+    cgroups.made(111, number(tree / "a"), "new")
+    cgroups.made(112, 111, "newer")
+    cgroups.made(113, number(tree), "top")
+    assert [cgroups.path(n, 0) for n in (111, 112, 113)] == ["/a/new", "/a/new/newer", "/top"]
+
+
+def test_a_mkdir_below_an_unknown_parent_waits_for_a_walk(tree):
+    cgroups = Cgroups(str(tree))
+    cgroups.made(number(tree / "a/b"), number(tree / "a"), "b")
+    assert len(cgroups) == 0
+    assert cgroups.path(number(tree / "a/b"), 0) == "/a/b"
+
+
+def test_a_removed_cgroup_is_remembered_for_events_that_are_still_to_come(tree):
+    cgroups = walked(tree)
+    cgroups.removed(number(tree / "a/b/c"))
+    assert cgroups.path(number(tree / "a/b/c"), 0) == "/a/b/c"
+
+
+def test_of_the_removed_only_the_latest_are_remembered(tree, monkeypatch):
+    monkeypatch.setattr(module, "_REMEMBERED", 3)
+    cgroups = walked(tree)
+    for n in range(1000, 1005):
+        cgroups.made(n, number(tree), f"c{n}")
+        cgroups.removed(n)
+    assert [cgroups.path(n, 0) is None for n in range(1000, 1005)] == [True, True, False, False, False]
+    assert len(cgroups) == 6 + 3
+
+
+def test_a_miss_walks_again_but_not_more_than_once_a_second(tree):
+    cgroups = walked(tree)
+    (tree / "late").mkdir()
+    late = number(tree / "late")
+    assert cgroups.path(late, S - 1) is None
+    assert cgroups.path(late, S) == "/late"
+    (tree / "later").mkdir()
+    assert cgroups.path(number(tree / "later"), 2 * S - 1) is None
+    assert cgroups.path(number(tree / "later"), 2 * S) == "/later"
+
+
+def test_no_id_is_no_path_and_no_walk(tree, monkeypatch):
+    cgroups = Cgroups(str(tree))
+    monkeypatch.setattr(cgroups, "walk", lambda now: pytest.fail("walked"))
+    assert cgroups.path(0, 100 * S) is None
+
+
+def test_a_walk_is_bounded(tree, monkeypatch):
+    monkeypatch.setattr(module, "_WALK_MAX", 2)
+    assert len(walked(tree)) < 6
+
+
+def test_an_id_that_is_used_again_has_its_new_path(tree):
+    cgroups = walked(tree)
+    cgroups.made(111, number(tree), "old")
+    cgroups.removed(111)
+    cgroups.made(111, number(tree), "new")
+    assert cgroups.path(111, 0) == "/new"
+
+
+@pytest.mark.xfail(reason="BUG: made() leaves a reused id in _gone, so the new cgroup's path is forgotten while it lives")
+def test_an_id_that_is_used_again_is_not_forgotten_with_the_old_one(tree, monkeypatch):
+    monkeypatch.setattr(module, "_REMEMBERED", 2)
+    cgroups = walked(tree)
+    cgroups.made(111, number(tree), "old")
+    cgroups.removed(111)
+    cgroups.made(111, number(tree), "new")
+    for n in (1000, 1001, 1002):
+        cgroups.removed(n)
+    assert cgroups.path(111, 0) == "/new"
+
+
+@pytest.mark.xfail(reason="BUG: a walk only adds: what was removed without a record (rate limit) stays for ever")
+def test_a_walk_forgets_what_is_gone_without_a_record(tree):
+    cgroups = walked(tree)
+    gone = number(tree / "a/b/c")
+    (tree / "a/b/c").rmdir()
+    cgroups.walk(10 * S)
+    cgroups.walk(20 * S)
+    assert gone not in cgroups._paths

@@ -1,0 +1,197 @@
+"""source → attribution → detectors → sinks, in time order, and every drop told."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sigtrace.model.event import Event, Kind, Loss
+from sigtrace.model.workload import Observation
+from sigtrace.pipeline import Orderer, Pipeline
+from sigtrace.sources.base import Batch
+
+S = 1_000_000_000
+MS = 1_000_000
+
+
+def event(at, signo=0):
+    return Event(at, at + 5 * S, Kind.SIGNAL_GENERATE, signo=signo)
+
+
+def times(events):
+    return [e.time_ns for e in events]
+
+
+def test_an_event_is_held_back_while_an_older_one_may_come():
+    orderer = Orderer()
+    assert times(orderer.order(Batch([event(5), event(3)], 4))) == [3]
+    assert orderer.oldest_ns == 5
+    assert times(orderer.order(Batch([event(4)], 5))) == [4, 5]
+    assert orderer.oldest_ns is None
+
+
+def test_events_of_one_time_stay_in_their_order():
+    batch = Batch([event(1, n) for n in range(100)], 1)
+    assert [e.signo for e in Orderer().order(batch)] == list(range(100))
+
+
+def test_a_late_event_is_counted_and_passed_on():
+    orderer = Orderer()
+    list(orderer.order(Batch([event(10)], 10)))
+    assert times(orderer.order(Batch([event(7), event(11)], 20))) == [7, 11]
+    assert orderer.late == 1
+    assert times(orderer.order(Batch([event(11)], 20))) == [11]
+    assert orderer.late == 1
+
+
+#: Batches of a source that keeps its word: nothing older than the until_ns of an earlier batch.
+@st.composite
+def honest(draw):
+    batches, until = [], 0
+    for _ in range(draw(st.integers(0, 8))):
+        offsets = draw(st.lists(st.integers(0, 50), max_size=12))
+        batches.append(Batch([event(until + 1 + o) for o in offsets], draw(st.integers(until, until + 40))))
+        until = batches[-1].until_ns
+    return batches
+
+
+@given(honest())
+def test_what_comes_out_is_sorted_and_nothing_is_lost_or_doubled(batches):
+    orderer = Orderer()
+    out = []
+    for batch in batches:
+        out += orderer.order(batch)
+        assert all(e.time_ns <= batch.until_ns for e in out)
+        assert orderer.oldest_ns is None or orderer.oldest_ns > batch.until_ns
+    out += orderer.order(Batch([], 10**6))
+    assert times(out) == sorted(times(out))
+    given_ids = sorted(id(e) for b in batches for e in b.events)
+    assert sorted(map(id, out)) == given_ids
+    assert orderer.late == 0
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, 100), max_size=10), st.integers(0, 100)), max_size=10))
+def test_even_a_source_that_breaks_its_word_loses_and_doubles_nothing(plan):
+    orderer, out, late = Orderer(), [], 0
+    batches = [Batch([event(at) for at in offsets], until) for offsets, until in plan]
+    for batch in batches:
+        released = max(times(out), default=0)
+        late += sum(e.time_ns < released for e in batch.events)
+        out += orderer.order(batch)
+    out += orderer.order(Batch([], 1000))
+    assert sorted(map(id, out)) == sorted(id(e) for b in batches for e in b.events)
+    assert orderer.late == late
+
+
+class Source:
+    name = "fake"
+
+    def __init__(self, *batches):
+        self.batches = list(batches)
+        self.waits = []
+
+    def read(self, timeout_s):
+        self.waits.append(timeout_s)
+        return self.batches.pop(0) if self.batches else Batch([], 0)
+
+
+class Attribution:
+    def observe(self, one):
+        return Observation(one)
+
+
+class Detector:
+    def __init__(self):
+        self.fed, self.ticks, self.due = [], [], None
+
+    def feed(self, observation):
+        self.fed.append(observation.event.time_ns)
+        yield f"fed {observation.event.time_ns}"
+
+    def tick(self, now_ns):
+        self.ticks.append(now_ns)
+        yield f"tick {now_ns}"
+
+    def deadline(self):
+        return self.due
+
+
+class Sink:
+    def __init__(self, dropped=0):
+        self.got, self.dropped = [], dropped
+
+    def observation(self, observation):
+        self.got.append(observation.event)
+
+    def verdict(self, verdict):
+        self.got.append(verdict)
+
+    def take_dropped(self):
+        dropped, self.dropped = self.dropped, 0
+        return dropped
+
+    def close(self):
+        pass
+
+
+def pipeline(*batches, sinks=()):
+    source, detector = Source(*batches), Detector()
+    return Pipeline(source, Attribution(), detector, list(sinks)), source, detector
+
+
+def test_events_go_in_time_order_to_every_sink_then_their_verdicts():
+    one, two = Sink(), Sink()
+    first, second = event(1), event(2)
+    pipe, _, detector = pipeline(Batch([second, first], 9), sinks=[one, two])
+    pipe.step(1)
+    assert one.got == two.got == [first, "fed 1", second, "fed 2", "tick 9"]
+    assert detector.fed == [1, 2]
+
+
+def test_time_goes_on_without_events_and_never_back():
+    pipe, _, detector = pipeline(Batch([], 5), Batch([], 3), Batch([], 7))
+    for _ in range(3):
+        pipe.step(1)
+    assert detector.ticks == [5, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("due", "wait"),
+    [
+        (None, 0.2),
+        (10 * S + 50 * MS, 0.05),
+        (10 * S + 900 * MS, 0.2),
+        (10 * S, 0.002),
+        (3 * S, 0.002),
+    ],
+)
+def test_the_wait_is_as_short_as_the_detector_needs_it(due, wait):
+    pipe, source, detector = pipeline(Batch([], 10 * S))
+    pipe.step(0.2)
+    detector.due = due
+    pipe.step(0.2)
+    assert source.waits == [0.2, pytest.approx(wait)]
+
+
+def test_an_event_that_is_held_back_shortens_the_wait_too():
+    pipe, source, _ = pipeline(Batch([event(10 * S + 5 * MS)], 10 * S))
+    pipe.step(0.2)
+    pipe.step(0.2)
+    assert source.waits[1] == pytest.approx(0.005)
+
+
+def test_a_wait_of_nothing_stays_nothing():
+    pipe, source, detector = pipeline(Batch([], 10 * S))
+    detector.due = 20 * S
+    pipe.step(0)
+    assert source.waits == [0]
+
+
+def test_what_sinks_dropped_comes_back_as_a_loss():
+    one, two = Sink(dropped=3), Sink(dropped=4)
+    pipe, _, detector = pipeline(Batch([event(1)], 9), Batch([], 10), sinks=[one, two])
+    pipe.step(1)
+    lost = [e for e in one.got if isinstance(e, Event) and e.kind is Kind.LOST]
+    assert lost == [Event(9, 9 + 5 * S, Kind.LOST, loss=Loss.QUEUE_FULL, count=7)]
+    assert detector.fed == [1, 9]
+    pipe.step(1)
+    assert len([e for e in two.got if isinstance(e, Event) and e.kind is Kind.LOST]) == 1
