@@ -146,10 +146,13 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 			draft->flags |= F_OUTSIDE;
 		is_life = draft->flags & F_CONTAINER_INIT && (!(draft->flags & F_SENDER) || draft->flags & F_OUTSIDE);
 	}
+	/* To the rest of a namespace whose init is dying, and to that init's own threads. */
+	if (draft->info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init)) {
+		draft->flags |= F_TEARDOWN;
+		is_life = false;
+	}
 	if (is_life)
 		budget = signo == SIGKILL ? BUDGET_END : BUDGET_STOP;
-	else if (draft->info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init))
-		draft->flags |= F_TEARDOWN;
 	if (!admit(draft->target.cgroup, budget, &draft->time_ns)) {
 		remember_refusal(local, target, signal, budget);
 		return 0;

@@ -9,6 +9,7 @@ int snapshot_tasks(struct bpf_iter__task *ctx)
 	struct task_struct *t = ctx->task;
 	struct sighand_struct *sighand;
 	struct snapshot s = {};
+	struct mm_struct *mm;
 	u32 signo;
 
 	if (!t || t->pid != t->tgid || t->exit_state & EXIT_DEAD)
@@ -21,6 +22,9 @@ int snapshot_tasks(struct bpf_iter__task *ctx)
 		s.flags |= F_ZOMBIE;
 		s.wait_status = wait_status_of(t);
 	} else {
+		mm = t->mm;
+		if (mm) /* not a kernel thread's */
+			s.argv_len = mm->arg_end - mm->arg_start;
 		sighand = t->sighand;
 		for (signo = 1; signo <= 64; signo++) {
 			u64 disposition = disposition_in(sighand, signo);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -170,8 +171,16 @@ class Filtered:
 
 
 def _until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:
+    """Asked to stop, out of time, or nobody reads what we would write (`| head`), even while there is nothing to."""
     end = time.monotonic() + duration_s if duration_s else None
-    return lambda: stop.asked or (end is not None and time.monotonic() >= end)
+    readers = select.poll()
+    readers.register(sys.stdout.fileno(), 0)
+
+    def done() -> bool:
+        gone = any(events & select.POLLERR for _, events in readers.poll(0))
+        return stop.asked or gone or (end is not None and time.monotonic() >= end)
+
+    return done
 
 
 def watch(

@@ -90,6 +90,7 @@ struct snapshot {
 	u64 pending;
 	u64 caught;
 	u64 ignored;
+	u64 argv_len; /* bytes. /proc/PID/cmdline reads on into the environment of a program that overwrote its argv */
 	u32 wait_status;
 	u32 flags;
 };
@@ -172,7 +173,7 @@ struct config {
 _Static_assert(sizeof(struct task_ref) == 72, "task_ref");
 _Static_assert(sizeof(struct event) == 168, "event");
 _Static_assert(sizeof(struct life) == 656, "life");
-_Static_assert(sizeof(struct snapshot) == 120, "snapshot");
+_Static_assert(sizeof(struct snapshot) == 128, "snapshot");
 _Static_assert(sizeof(struct count_key) == 12, "count_key");
 _Static_assert(sizeof(struct slot) == 24, "slot");
 _Static_assert(sizeof(struct zombie) == 88, "zombie");

@@ -159,6 +159,8 @@ class Event:
     zombie: bool = False
     wait_status: WaitStatus | None = None
     masks: Masks | None = None
+    argv_len: int = 0
+    """of TASK: bytes of the process's arguments"""
     cgroup_id: int = 0
     """of CGROUP_MKDIR and CGROUP_RMDIR; a LOST event's, if it is known"""
     cgroup_parent_id: int = 0

@@ -26,6 +26,23 @@ def _escape(char: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def columns(text: str) -> int:
+    """How many columns of a terminal it takes: wide characters two, combining ones none (Unicode TR11)."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def cut(text: str, width: int) -> str:
+    """At most ``width`` columns of it; what was cut ends in ``…``."""
+    if columns(text) <= width:
+        return text
+    end = len(text)
+    while end and columns(text[:end]) >= width:
+        end -= 1
+    return text[:end] + "…"
+
+
 def argv_of(raw: bytes, *, truncated: bool = False) -> tuple[str, ...]:
     """Words of a NUL-separated argument block, printable; a truncated last word ends in ``…``."""
     if not raw:
@@ -39,7 +56,7 @@ def argv_of(raw: bytes, *, truncated: bool = False) -> tuple[str, ...]:
 def command_line(argv: Sequence[str], width: int = 0) -> str:
     """One line a person can read and a shell would take; cut to ``width`` columns if given."""
     words = " ".join(argv[:1] and [_quote(argv[0])] + [_quote(word) for word in argv[1:]])
-    return words if not width or len(words) <= width else words[: width - 1] + "…"
+    return cut(words, width) if width else words
 
 
 def _quote(word: str) -> str:

@@ -62,17 +62,16 @@ def _sender(event: Event) -> str:
 
 
 def _row(style: Style, wall_ns: int, text: str, *notes: str) -> list[str]:
-    lines = style.wrap(text, _INDENT)
-    at = clock(wall_ns)
-    lines[0] = f"  {style(at, 'dim')}  {lines[0].lstrip()}"
+    lines = style.wrap(text, _INDENT, f"  {clock(wall_ns)}")
+    lines[0] = style(lines[0][:_INDENT], "dim") + lines[0][_INDENT:]
     for note in notes:
         lines += style.wrap(note, _INDENT)
     return lines
 
 
 def _fix(style: Style, advice: str) -> list[str]:
-    lines = style.wrap(advice, 7)
-    lines[0] = f"  {style('fix', 'green', 'bold')}  {lines[0].lstrip()}"
+    lines = style.wrap(advice, 7, "  fix")
+    lines[0] = style(lines[0][:5], "green", "bold") + lines[0][5:]
     return lines
 
 

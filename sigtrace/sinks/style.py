@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import textwrap
 from typing import Final, TextIO
+
+from sigtrace.model.text import columns
 
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
@@ -30,13 +31,28 @@ class Style:
             return text
         return f"\x1b[{';'.join(_CODES[name] for name in names)}m{text}\x1b[0m"
 
-    def wrap(self, text: str, indent: int) -> list[str]:
-        """Lines of at most the width, each indented so far."""
-        return textwrap.wrap(
-            text,
-            self.width,
-            initial_indent=" " * indent,
-            subsequent_indent=" " * indent,
-            break_on_hyphens=False,
-            break_long_words=True,
-        )
+    def wrap(self, text: str, indent: int, first: str = "") -> list[str]:
+        """Lines of at most the width in columns, each indented so far; ``first`` stands in the first one's indent."""
+        room = self.width - indent
+        lines = [""]
+        for word in text.split(" "):
+            joined = f"{lines[-1]} {word}" if lines[-1] else word
+            if columns(joined) <= room:
+                lines[-1] = joined
+                continue
+            pieces = _pieces(word, room)
+            if not lines[-1]:
+                lines.pop()
+            lines += pieces
+        margins = [first + " " * (indent - columns(first)), *[" " * indent] * (len(lines) - 1)]
+        return [margin + line for margin, line in zip(margins, lines, strict=True)]
+
+
+def _pieces(word: str, room: int) -> list[str]:
+    """A word too long for a line, broken where it must be."""
+    pieces = [""]
+    for char in word:
+        if columns(pieces[-1] + char) > room:
+            pieces.append("")
+        pieces[-1] += char
+    return pieces

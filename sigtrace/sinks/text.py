@@ -21,6 +21,8 @@ _RESULTS: Final = {
     Result.OVERFLOW: "lost: the queue of pending signals is full",
     Result.LOSE_INFO: "queued without its siginfo",
 }
+#: Columns of the time and two blanks.
+_INDENT: Final = 17
 #: si_code of siginfo.h that says how a signal came, where nobody sent it.
 _CODES: Final = {0x80: "kernel", -2: "timer"}
 
@@ -70,34 +72,40 @@ def source(event: Event) -> str:
 
 
 def event_lines(observation: Observation, style: Style) -> list[str]:
-    """One line, or two where one would not do."""
+    """One line for what happened to whom; below it the container, and what the kernel did and for whom."""
     event = observation.event
-    at = style(clock(event.wall_ns, 6), "dim")
-    if event.kind is Kind.LOST:
-        cause = event.loss.value if event.loss else "unknown"
-        return [f"{at}  {style(f'LOST {event.count:,} events: {cause}', 'red')}"]
-    indent = " " * 19
     target = who(event.task)
-    place = observation.workload.title if observation.workload and observation.workload.is_container else ""
-    target += f"  {style(place, 'cyan')}" if place else ""
-    if event.kind is Kind.SIGNAL_GENERATE:
+    details: list[tuple[str, tuple[str, ...]]] = []
+    if observation.workload and observation.workload.is_container:
+        details.append((observation.workload.title, ("cyan",)))
+    if event.kind is Kind.LOST:
+        head, details = f"LOST {event.count:,} events: {event.loss.value if event.loss else 'unknown'}", []
+    elif event.kind is Kind.SIGNAL_GENERATE:
+        head = f"{signals.name(event.signo)} → {target}"
         what = fate(event)
-        colour = ("red",) if "DROPPED" in what or "lost" in what else ()
-        name = style(signals.name(event.signo), "bold")
-        return [f"{at}  {name} → {target}", f"{indent}{style(what, *colour)}; from {source(event)}"]
-    if event.kind is Kind.SIGNAL_DELIVER:
+        bad = "DROPPED" in what or what.startswith("lost")
+        details += [(what, ("red",) if bad else ()), (f"from {source(event)}", ("dim",))]
+    elif event.kind is Kind.SIGNAL_DELIVER:
         handler = event.disposition.word if event.disposition is not None else "?"
-        return [f"{at}  {signals.name(event.signo)} taken up by {target} ({handler})"]
-    if event.kind is Kind.EXEC and event.task:
-        argv = command_line(event.task.argv or (event.task.comm,), style.width - 26)
-        return [f"{at}  exec {target}", f"{indent}{argv}"]
-    if event.wait_status is not None and event.kind in (Kind.EXIT, Kind.REAP):
-        verb = "exits" if event.kind is Kind.EXIT else "is reaped"
-        status = f": {event.wait_status}" if event.kind is Kind.EXIT else ""
-        return [f"{at}  {target} {verb}{status}"]
-    if event.kind is Kind.OOM_KILL:
-        return [f"{at}  {style('OOM killer', 'red')} chose {target}"]
-    return [f"{at}  {event.kind.value} {target}"]
+        head = f"{signals.name(event.signo)} taken up by {target} ({handler})"
+    elif event.kind is Kind.EXEC and event.task:
+        head = f"exec {target}"
+        details.append((command_line(event.task.argv or (event.task.comm,), style.width - _INDENT), ()))
+    elif event.kind is Kind.EXIT and event.wait_status is not None:
+        head = f"{target} exits: {event.wait_status}"
+    elif event.kind is Kind.REAP:
+        head = f"{target} is reaped"
+    elif event.kind is Kind.OOM_KILL:
+        head = f"OOM killer chose {target}"
+    else:
+        head = f"{event.kind.value} {target}"
+    alarming = event.kind in (Kind.LOST, Kind.OOM_KILL)
+    lines = style.wrap(head, _INDENT, clock(event.wall_ns, 6))
+    at, rest = lines[0][:_INDENT], lines[0][_INDENT:]
+    painted = [style(at, "dim") + style(rest, *(("red",) if alarming else ("bold",))), *lines[1:]]
+    for text, names in details:
+        painted += [style(line, *names) for line in style.wrap(text, _INDENT)]
+    return painted
 
 
 class EventText:

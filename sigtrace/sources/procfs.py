@@ -28,6 +28,9 @@ def with_argv(event: Event) -> Event:
         return event
     if abs(start_ns - task.start_ns) > _TICK_NS:
         return event  # the pid is another process's by now
+    # Where a program has overwritten its arguments and their last NUL, the kernel reads on into the environment
+    # (get_mm_cmdline in fs/proc/base.c, for setproctitle's sake): never past the arguments.
+    raw = raw[: event.argv_len]
     truncated = len(raw) > TEXT_LEN
     return dataclasses.replace(
         event, task=dataclasses.replace(task, argv=argv_of(raw[:TEXT_LEN], truncated=truncated) or None)

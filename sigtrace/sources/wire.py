@@ -24,8 +24,8 @@ _EVENT = "QBBBBIiI" + _TASK + _TASK
 TASK = struct.Struct("<" + _TASK)
 EVENT = struct.Struct("<" + _EVENT)
 LIFE = struct.Struct(f"<{_EVENT}II{TEXT_LEN}s")
-SNAPSHOT = struct.Struct("<" + _TASK + "QQQQQII")
-_MASKS = struct.Struct("<QQQQQII")
+SNAPSHOT = struct.Struct("<" + _TASK + "QQQQQQII")
+_MASKS = struct.Struct("<QQQQQQII")
 COUNT_KEY = struct.Struct("<QI")
 SLOT = struct.Struct("<QQQ")
 SLOTS: Final = 4096
@@ -165,7 +165,9 @@ def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int) -> list[Event
     """What iter/task wrote, as TASK events of one moment."""
     events = []
     for start in range(0, len(raw) - SNAPSHOT.size + 1, SNAPSHOT.size):
-        blocked, real_blocked, pending, caught, ignored, status, bits = _MASKS.unpack_from(raw, start + TASK.size)
+        blocked, real_blocked, pending, caught, ignored, argv_len, status, bits = _MASKS.unpack_from(
+            raw, start + TASK.size
+        )
         events.append(
             Event(
                 time_ns,
@@ -174,6 +176,7 @@ def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int) -> list[Event
                 _task(raw[start : start + TASK.size]),
                 wait_status=WaitStatus(status) if bits & int(Flag.ZOMBIE) else None,
                 masks=Masks(blocked, real_blocked, pending, caught, ignored),
+                argv_len=argv_len,
                 **_states(bits),
             )
         )

@@ -38,7 +38,9 @@ static volatile sig_atomic_t gone;
 #define GO (SIGRTMIN + 1)
 #define SAY(...) dprintf(1, __VA_ARGS__)
 
-static void on_mark(int signo) {}
+static void on_mark(int signo)
+{
+}
 
 static void on_go(int signo)
 {
@@ -102,7 +104,9 @@ static void start(void *(*run)(void *))
 	sem_wait(&set_up);
 }
 
-static void mode_pause(void) {}
+static void mode_pause(void)
+{
+}
 
 static void mode_handler(void)
 {

@@ -20,7 +20,6 @@ from sigtrace.lab.scenario import run
 from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model.hierarchy import choose
 
-
 REPOSITORY = Path(__file__).parents[2]
 SLEEP = ["sleep", "infinity"]
 

@@ -43,7 +43,7 @@ class Bench:
 
 
 def stop_many(count, workers):
-    names = random.Random(count).choices(list(SCENARIOS), k=count)  # noqa: S311  # the same choice every time
+    names = random.Random(count).choices(list(SCENARIOS), k=count)  # the same choice every time
     with Bench() as bench:
         if workers == 1:
             wrong = [bench.stop_one(name, i) for i, name in enumerate(names)]

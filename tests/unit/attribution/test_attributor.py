@@ -133,7 +133,7 @@ def test_an_init_below_its_parents_container_is_nested(attributor):
     assert observation.workload.container_id == ID
 
 
-@pytest.mark.xfail(reason="BUG: _is_nested asks the path's parser alone: in a lab container (no id in the path) it is None")
+@pytest.mark.xfail(reason="BUG: _is_nested asks the parser alone, which knows no lab container")
 def test_an_init_below_its_parents_lab_container_is_nested_too(attributor):
     attributor.observe(event(BOX, LAB, init=True))
     observation = attributor.observe(event(BOX_SUB, BOX, init=True))
@@ -165,7 +165,7 @@ def test_an_id_that_is_used_again_is_looked_up_again(attributor):
     assert attributor.observe(event(60)).workload.container_id == ID
 
 
-@pytest.mark.xfail(reason="BUG: a container's path stays in _containers after rmdir: a plain cgroup of that name is one, too")
+@pytest.mark.xfail(reason="BUG: a container's path stays in _containers after rmdir")
 def test_a_plain_cgroup_in_the_place_of_a_lab_container_is_none(attributor):
     attributor.observe(event(BOX, LAB, init=True))
     attributor.observe(Event(0, 0, Kind.CGROUP_RMDIR, cgroup_id=BOX))
@@ -173,7 +173,6 @@ def test_a_plain_cgroup_in_the_place_of_a_lab_container_is_none(attributor):
     assert attributor.observe(event(70)).workload.kind is WorkloadKind.HOST
 
 
-@pytest.mark.xfail(reason="BUG: a miss within a second of a walk is kept as HOST for ever, and that container has no verdict")
 def test_a_path_that_was_not_known_yet_is_looked_up_again(attributor, cgroups):
     assert attributor.observe(event(80)).workload.kind is WorkloadKind.HOST
     cgroups._paths[80] = f"/docker/{ID}"

@@ -127,7 +127,7 @@ def test_an_id_that_is_used_again_has_its_new_path(tree):
     assert cgroups.path(111, 0) == "/new"
 
 
-@pytest.mark.xfail(reason="BUG: made() leaves a reused id in _gone, so the new cgroup's path is forgotten while it lives")
+@pytest.mark.xfail(reason="BUG: made() leaves a reused id in _gone: the new path is forgotten")
 def test_an_id_that_is_used_again_is_not_forgotten_with_the_old_one(tree, monkeypatch):
     monkeypatch.setattr(module, "_REMEMBERED", 2)
     cgroups = walked(tree)
@@ -139,7 +139,6 @@ def test_an_id_that_is_used_again_is_not_forgotten_with_the_old_one(tree, monkey
     assert cgroups.path(111, 0) == "/new"
 
 
-@pytest.mark.xfail(reason="BUG: a walk only adds: what was removed without a record (rate limit) stays for ever")
 def test_a_walk_forgets_what_is_gone_without_a_record(tree):
     cgroups = walked(tree)
     gone = number(tree / "a/b/c")

@@ -17,6 +17,7 @@ SAMPLES = [
 ID = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a"
 OTHER = "b" * 64
 POD = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e"
+UID = POD.replace("-", "_")
 
 
 @pytest.mark.parametrize(("path", "runtime", "container_id", "uid", "qos"), SAMPLES, ids=[s[0][-40:] for s in SAMPLES])
@@ -75,7 +76,7 @@ def test_units_and_sessions_where_there_is_no_container(path, expected):
         "/kubepods/burstable",
         f"/kubepods/pod{POD}",
         f"/kubepods/pod{POD}/" + "g" * 64,
-        "/docker/" + "４" * 64,  # digits, but not the ASCII ones
+        "/docker/" + "\uff14" * 64,  # digits, but not the ASCII ones
     ],
 )
 def test_what_only_looks_like_a_container_is_none(path):
@@ -89,7 +90,10 @@ def test_what_only_looks_like_a_container_is_none(path):
         (f"/k8s.io/{ID}", "containerd"),
         (f"/default/{ID}", "containerd"),
         (f"/moby/{ID}", "docker"),
-        (f"/system.slice/containerd.service/kubepods-burstable-pod{POD.replace('-', '_')}.slice:cri-containerd:{ID}", "containerd"),
+        (
+            f"/containerd.service/kubepods-burstable-pod{POD.replace('-', '_')}.slice:cri-containerd:{ID}",
+            "containerd",
+        ),
         (f"/kubepods/besteffort/pod{POD}/{ID}", "unknown"),
         (f"/system.slice:docker:{ID}", "docker"),
     ],

@@ -80,7 +80,9 @@ class Container:
             fields = {"ns_init": True, "container_init": True} | fields
         return Observation(Event(at, WALL + at, kind, task, **fields), self.workload, sender_workload)
 
-    def signal(self, at: int, signo: int, sender: Task | None = RUNC, task: Task | None = None, **fields) -> Observation:
+    def signal(
+        self, at: int, signo: int, sender: Task | None = RUNC, task: Task | None = None, **fields
+    ) -> Observation:
         """signal_generate; from outside and with a real siginfo unless said otherwise."""
         inside = sender is not None and sender.pidns == self.pidns
         defaults = {
@@ -92,7 +94,9 @@ class Container:
             "outside": sender is not None and not inside,
         }
         own = self.workload if inside else None
-        return self._see(at, Kind.SIGNAL_GENERATE, task or self.init, own, sender=sender, signo=signo, **defaults | fields)
+        return self._see(
+            at, Kind.SIGNAL_GENERATE, task or self.init, own, sender=sender, signo=signo, **defaults | fields
+        )
 
     def term(self, at: int, sender: Task | None = RUNC, **fields) -> Observation:
         return self.signal(at, signals.SIGTERM, sender, **fields)

@@ -13,7 +13,6 @@ from sigtrace.model.finding import Finding, Shutdown
 from sigtrace.model.record import verdict_record
 from sigtrace.model.waitstatus import WaitStatus
 from sigtrace.model.workload import Observation, Workload, WorkloadKind
-
 from tests.unit.detectors.events import DROPPED, HANDLED, MS, SHELL_FORM, Container, S, exited, killed_by
 
 KILLED = killed_by(signals.SIGKILL)
@@ -78,7 +77,13 @@ def ending(box, how, at):
     torn_down = [box.teardown(at + 301 * MS, child), box.exit(at + 302 * MS, KILLED, child)]
     snapshot = [*box.snapshot(at + MS, init), *box.snapshot(at + 2 * MS, child)]
     return {
-        "dropped": [box.term(at, **DROPPED), *snapshot, box.kill(at + 299 * MS), box.exit(at + 300 * MS, KILLED), *torn_down],
+        "dropped": [
+            box.term(at, **DROPPED),
+            *snapshot,
+            box.kill(at + 299 * MS),
+            box.exit(at + 300 * MS, KILLED),
+            *torn_down,
+        ],
         "graceful": [box.term(at, **HANDLED), *snapshot, box.exit(at + 50 * MS, exited(0)), *torn_down],
         "slow": [box.term(at, **HANDLED), box.kill(at + 200 * MS), box.exit(at + 210 * MS, KILLED)],
         "oom": [box.kill(at, None), box.oom(at + 50_000), box.exit(at + 5 * MS, KILLED)],
@@ -179,7 +184,7 @@ def test_any_number_of_containers_leaves_nothing_behind(containers):
     assert max(sizes) < sizes[0] + 1000, sizes
 
 
-@pytest.mark.xfail(reason="BUG: without the exit of the main process Shutdowns keeps its findings and its children for ever")
+@pytest.mark.xfail(reason="BUG: without the main process's exit Shutdowns keeps codes and ends for ever")
 def test_containers_whose_exit_was_lost_do_not_pile_up():
     chain = Chain()
     sizes = {}

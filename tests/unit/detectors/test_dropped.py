@@ -10,8 +10,19 @@ from sigtrace.model.causes import Severity
 from sigtrace.model.event import Disposition, Info, Result
 from sigtrace.model.finding import EVIDENCE_MAX, Certainty, SenderRole
 from sigtrace.model.workload import WorkloadKind
-
-from tests.unit.detectors.events import DROPPED, MS, PROGRAM, RUNC, SCRIPT, SHELL_FORM, WALL, Container, S, killed_by, run
+from tests.unit.detectors.events import (
+    DROPPED,
+    MS,
+    PROGRAM,
+    RUNC,
+    SCRIPT,
+    SHELL_FORM,
+    WALL,
+    Container,
+    S,
+    killed_by,
+    run,
+)
 
 BOX = Container()
 FATAL = [s for s in range(1, 65) if signals.is_fatal(s)]
@@ -136,7 +147,8 @@ def test_the_exit_of_pid_1_ends_the_wait():
 
 
 @pytest.mark.parametrize(
-    ("times", "told"), [(1, [1]), (2, [1, 2]), (10, [1, 10]), (11, [1, 10, 11]), (100, [1, 10, 100]), (437, [1, 10, 100, 437])]
+    ("times", "told"),
+    [(1, [1]), (2, [1, 2]), (10, [1, 10]), (11, [1, 10, 11]), (100, [1, 10, 100]), (437, [1, 10, 100, 437])],
 )
 def test_repeats_are_told_at_ten_times_the_count_and_at_the_end(times, told):
     steps = [BOX.term(S * (1 + i), **DROPPED) for i in range(times)]

@@ -10,7 +10,6 @@ from sigtrace.model.causes import Severity
 from sigtrace.model.event import Info, Result
 from sigtrace.model.finding import Certainty, Finding, Mechanism, SenderRole, Shutdown
 from sigtrace.model.workload import WorkloadKind
-
 from tests.unit.detectors.events import (
     BASH,
     DROPPED,
@@ -89,7 +88,9 @@ def test_without_a_limit_both_signals_must_come_from_one_side(asker, killer, cau
     assert "SIGTERM" in finding.message or cause != "grace-expired"
 
 
-@pytest.mark.parametrize(("gap", "cause"), [(0, "grace-expired"), (35, "grace-expired"), (35.001, "manual"), (3600, "manual")])
+@pytest.mark.parametrize(
+    ("gap", "cause"), [(0, "grace-expired"), (35, "grace-expired"), (35.001, "manual"), (3600, "manual")]
+)
 def test_with_a_limit_a_kill_belongs_to_the_stop_within_it_and_five_seconds(gap, cause):
     box = Container(grace_limit_s=30.0)
     assert killed(box.term(S, sender=RUNC, **DROPPED), box.kill(S + int(gap * S), sender=BASH)).cause == cause

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from sigtrace.detectors.lost import Lost
 from sigtrace.model.event import Loss
-
 from tests.unit.detectors.events import WALL, Container, S, lost, run
 
 

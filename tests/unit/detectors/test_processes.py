@@ -7,8 +7,18 @@ import pytest
 from sigtrace.detectors.chain import Chain
 from sigtrace.detectors.processes import _MAX, Processes
 from sigtrace.model import signals
-
-from tests.unit.detectors.events import DROPPED, HANDLED, MS, PROGRAM, SHELL_FORM, Container, S, exited, killed_by, story
+from tests.unit.detectors.events import (
+    DROPPED,
+    HANDLED,
+    MS,
+    PROGRAM,
+    SHELL_FORM,
+    Container,
+    S,
+    exited,
+    killed_by,
+    story,
+)
 
 BOX = Container()
 INIT = Container(argv=PROGRAM).init
@@ -74,13 +84,12 @@ def test_what_is_remembered_is_bounded():
     assert sum(map(len, processes._members.values())) == _MAX
 
 
-@pytest.mark.xfail(reason="BUG: an init's first event forgets members that a snapshot told before it (pids wrap: a child may have the lower pid)")
+@pytest.mark.xfail(reason="BUG: an init's first event forgets members told before it (pids wrap)")
 def test_a_snapshot_may_tell_a_child_before_its_init():
     child = BOX.child()
     assert fed(*BOX.snapshot(1, child, INIT)).others(INIT) == [child]
 
 
-@pytest.mark.xfail(reason="BUG: exit 0 of an ordinary process is no record: an exec probe of hours ago is still 'never told'")
 def test_the_snapshot_of_a_stop_corrects_who_is_still_there():
     probe = BOX.child(1, "pgrep")
     init, worker = Container(argv=SHELL_FORM).init, BOX.child(2, "gunicorn")
@@ -97,7 +106,6 @@ def test_the_snapshot_of_a_stop_corrects_who_is_still_there():
     assert [p.task.comm for p in shutdown.processes] == ["init", "gunicorn"]
 
 
-@pytest.mark.xfail(reason="BUG: endings are kept by namespace number: one that is used again within 200 ms takes the other's story")
 def test_two_containers_that_follow_each_other_in_one_namespace_number_have_a_story_each():
     old, new = Container(1, pidns=5), Container(2, pidns=5)
     chain = Chain()

@@ -8,7 +8,6 @@ from sigtrace.detectors.senders import role_of, same_sender
 from sigtrace.model.event import Info, Task
 from sigtrace.model.finding import SenderRole
 from sigtrace.model.workload import WorkloadKind
-
 from tests.unit.detectors.events import BASH, RUNC, RUNC_AGAIN, Container
 
 BOX, OTHER = Container(1), Container(2)

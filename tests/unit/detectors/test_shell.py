@@ -48,7 +48,8 @@ def test_a_script_and_its_name(argv, script):
 
 
 @pytest.mark.parametrize(
-    "argv", ["", "sh", "bash|-i", "busybox", "busybox|httpd|-f", "app|-c|x", "python3|-c|x", "/sh/app|-c|y", "fish|-c|x"]
+    "argv",
+    ["", "sh", "bash|-i", "busybox", "busybox|httpd|-f", "app|-c|x", "python3|-c|x", "/sh/app|-c|y", "fish|-c|x"],
 )
 def test_what_is_neither(argv):
     words = [w for w in argv.split("|") if w]

@@ -6,7 +6,6 @@ from sigtrace.detectors.chain import Chain
 from sigtrace.model import codes, signals
 from sigtrace.model.finding import Ended, SenderRole, Shutdown
 from sigtrace.model.workload import WorkloadKind
-
 from tests.unit.detectors.events import (
     BASH,
     BY_DEFAULT,
@@ -107,9 +106,7 @@ def test_a_delivery_counts_after_many_others():
     assert shutdown.cause == "slow"
 
 
-@pytest.mark.parametrize(
-    ("killer", "cause"), [(None, "unknown"), (BASH, "manual"), (PYTHON, "unknown")]
-)
+@pytest.mark.parametrize(("killer", "cause"), [(None, "unknown"), (BASH, "manual"), (PYTHON, "unknown")])
 def test_a_kill_that_nothing_came_before_is_killed(killer, cause):
     shutdown = shutdown_of(BOX.kill(S, killer, outside=True), BOX.exit(S + MS, KILLED))
     assert (shutdown.outcome, shutdown.cause) == ("killed", cause)
@@ -123,7 +120,9 @@ def test_a_runtime_that_only_kills_sent_no_stop_signal():
 
 
 def test_the_killed_and_the_shutdown_agree_on_a_stop_by_somebody_else():
-    shutdown, findings = story(BOX.term(S, BASH, **DROPPED), BOX.kill(600 * S), BOX.exit(601 * S, KILLED), until=602 * S)
+    shutdown, findings = story(
+        BOX.term(S, BASH, **DROPPED), BOX.kill(600 * S), BOX.exit(601 * S, KILLED), until=602 * S
+    )
     assert (shutdown.outcome, shutdown.cause) == ("killed", "no-stop-signal")
     assert [(f.code, f.cause) for f in findings if f.code == "killed"] == [("killed", "no-stop-signal")]
     assert shutdown.stop_signo == 0

@@ -7,7 +7,6 @@ import pytest
 from sigtrace.detectors.stops import _MAX, Stops, is_stop_signal
 from sigtrace.model import signals
 from sigtrace.model.event import Result
-
 from tests.unit.detectors.events import BASH, DROPPED, HANDLED, MS, RUNC, RUNC_AGAIN, Container, S
 
 BOX = Container()

@@ -7,12 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigtrace.model.text import argv_of, command_line, printable
+from sigtrace.model.text import argv_of, columns, command_line, cut, printable
 
 UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 #: Every code point, surrogates too: hypothesis leaves those out by itself.
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
-HOSTILE = [b"\x1b[2J", b"\x1b]0;owned\x07", b"a\rb", b"\x9b31m", "\u202egpj.exe".encode(), "\u2028".encode(), b"\xff\xfe"]
+HOSTILE = [
+    b"\x1b[2J",
+    b"\x1b]0;owned\x07",
+    b"a\rb",
+    b"\x9b31m",
+    "\u202egpj.exe".encode(),
+    "\u2028".encode(),
+    b"\xff\xfe",
+]
 
 
 def harmless(text):
@@ -88,12 +96,18 @@ def test_a_shell_takes_the_command_line_as_it_was_meant(argv):
     assert shlex.split(command_line(argv)) == argv
 
 
-@given(st.lists(st.text(), min_size=1), st.integers(1, 100))
+@given(st.lists(st.text().map(printable), min_size=1), st.integers(2, 100))
 def test_a_command_line_keeps_its_width(argv, width):
-    line = command_line(argv, width)
-    assert len(line) <= width
-    if len(command_line(argv)) > width:
-        assert line.endswith("…")
+    whole, line = command_line(argv), command_line(argv, width)
+    assert columns(line) <= width
+    assert line == whole if columns(whole) <= width else whole.startswith(line.removesuffix("…")) and line[-1] == "…"
+    assert columns(whole) <= width or columns(line) >= width - 2  # no more is cut than must be
+
+
+@pytest.mark.parametrize(("text", "wide"), [("abc", 3), ("café", 4), ("e\u0301", 1), ("起動", 4), ("", 0), ("→ ·", 3)])
+def test_columns_are_a_terminals(text, wide):
+    assert columns(text) == wide
+    assert cut(text, max(wide, 1)) == text
 
 
 @pytest.mark.parametrize(

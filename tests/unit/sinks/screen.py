@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+#: Control, format (bidi), surrogate, private use, unassigned, line and paragraph separators.
+UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -20,4 +22,4 @@ def columns(line):
 
 def harmless(line):
     """No control, format or other character that a terminal could act on, but our colours."""
-    return all(c.isprintable() for c in plain(line))
+    return not any(unicodedata.category(c) in UNSAFE for c in plain(line))

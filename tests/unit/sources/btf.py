@@ -110,9 +110,7 @@ class Btf:
             if element.size_or_type > 1:  # an array of chars is one string
                 size = self._size(element)
                 return [
-                    leaf
-                    for i in range(one.count)
-                    for leaf in self._leaves(element, f"{name}[{i}]", offset + i * size)
+                    leaf for i in range(one.count) for leaf in self._leaves(element, f"{name}[{i}]", offset + i * size)
                 ]
         return [Field(name, offset, self._size(one), one.signed and one.kind == INT)]
 

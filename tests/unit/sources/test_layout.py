@@ -12,14 +12,13 @@ from sigtrace.model.event import Disposition, Info, Result
 from sigtrace.model.hierarchy import HierarchyKind
 from sigtrace.sources import wire
 from sigtrace.sources.wire import Flag, Ledger
-
 from tests.unit.sources.btf import Btf, Field
 
 ROOT = Path(__file__).parents[3]
 OBJECT = ROOT / "sigtrace/sources/sigtrace.bpf.o"
 INCLUDE = ROOT / "bpf/include"
 
-#: What Python decodes, and the struct it is. `snapshot`, `life` and the enums are in no map, so not in the object's BTF.
+#: What Python decodes, and the struct it is. `snapshot`, `life` and the enums are in no map: not in its BTF.
 FORMATS = {
     "task_ref": wire.TASK,
     "event": wire.EVENT,
