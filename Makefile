@@ -70,7 +70,9 @@ prove: setup
 	@tools/prove
 
 # The same object on other kernels, in virtual machines.
+# Needs qemu-system-x86, kmod, file and busybox-static from the distribution.
 test-kernels: setup
+	@test -x $(BIN)/vng || $(BIN)/python -m pip install -q virtme-ng==1.42
 	@$(BIN)/python -m tests.vm.run $(ARGS) -- $(BIN)/python -m pytest -q tests/kernel
 
 # dist/*.whl, with the BPF object in it.

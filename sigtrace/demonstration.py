@@ -102,7 +102,8 @@ def run(names: tuple[str, ...], backend: str) -> int:
     if wrong:
         print(style(f"{wrong} of {len(names)} verdicts were wrong", "red", "bold"))
         return EXIT_FINDINGS
-    print(style(f"{len(names)} containers stopped, {len(names)} right verdicts, in {seconds:.1f} s.", "green", "bold"))
+    many = f"{len(names)} containers stopped, {len(names)} right verdicts" if len(names) > 1 else "A right verdict"
+    print(style(f"{many}, in {seconds:.1f} s.", "green", "bold"))
     print("On a node with containers: sigtrace watch. One's own program: sigtrace trace -- CMD.")
     return EXIT_OK
 

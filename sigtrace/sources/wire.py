@@ -165,9 +165,7 @@ def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int) -> list[Event
     """What iter/task wrote, as TASK events of one moment."""
     events = []
     for start in range(0, len(raw) - SNAPSHOT.size + 1, SNAPSHOT.size):
-        blocked, real_blocked, pending, caught, ignored, argv_len, status, bits = _MASKS.unpack_from(
-            raw, start + TASK.size
-        )
+        *masks, argv_len, status, bits = _MASKS.unpack_from(raw, start + TASK.size)
         events.append(
             Event(
                 time_ns,
@@ -175,7 +173,7 @@ def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int) -> list[Event
                 Kind.TASK,
                 _task(raw[start : start + TASK.size]),
                 wait_status=WaitStatus(status) if bits & int(Flag.ZOMBIE) else None,
-                masks=Masks(blocked, real_blocked, pending, caught, ignored),
+                masks=Masks(*masks),
                 argv_len=argv_len,
                 **_states(bits),
             )

@@ -50,9 +50,8 @@ def storm(source, load, *argv):
 
 
 def counted(source, cgroup_id, signo):
-    return sum(
-        n for (cgroup, number, _), n in source.counts().signals.items() if (cgroup, number) == (cgroup_id, signo)
-    )
+    counts = source.counts().signals.items()
+    return sum(n for (cgroup, number, _), n in counts if (cgroup, number) == (cgroup_id, signo))
 
 
 def check_exact(source, load, cgroup, count):

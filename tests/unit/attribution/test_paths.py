@@ -71,6 +71,7 @@ def test_units_and_sessions_where_there_is_no_container(path, expected):
         f"/system.slice/docker-{ID}.scope\n",
         f"/home/{ID}",
         f"/{ID}",
+        f"/{ID}/docker",
         f"/docker/{ID}x",
         f"/docker/x/{ID}",
         "/kubepods/burstable",

@@ -220,6 +220,15 @@ def test_it_waits_a_fifth_of_a_second_for_those_that_are_left_and_not_longer():
     assert not list(chain.tick(100 * S))
 
 
+def test_it_is_told_at_once_when_the_last_has_gone():
+    chain = Chain()
+    steps = [BOX.term(S, **HANDLED), *BOX.snapshot(S + 1, BOX.init, BOX.child()), BOX.exit(2 * S, exited(0))]
+    assert not [v for step in steps for v in chain.feed(step)]
+    (shutdown,) = chain.feed(BOX.exit(2 * S + 1, KILLED, BOX.child()))
+    assert shutdown.processes[1].ended is Ended.KILLED
+    assert chain.deadline() is None
+
+
 def test_it_is_told_once_whatever_comes_after():
     child = BOX.child()
     verdicts = run(
