@@ -70,5 +70,6 @@ class Command:
         """It was never released: end it."""
         if self._go >= 0:
             os.close(self._go)
+            os.close(self._failure)
             self._go = -1
             os.waitpid(self.pid, 0)

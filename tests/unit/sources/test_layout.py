@@ -111,7 +111,7 @@ def test_fields_come_in_the_order_in_which_python_names_them(header):
     assert names("task_ref") == FIELDS
     assert names("event") == HEAD + [f"{who}.{f}" for who in ("target", "sender") for f in FIELDS]
     assert names("life") == [f"event.{n}" for n in names("event")] + ["text_len", "zero", "text"]
-    masks = ["blocked", "real_blocked", "pending", "caught", "ignored", "wait_status", "flags"]
+    masks = ["blocked", "real_blocked", "pending", "caught", "ignored", "argv_len", "wait_status", "flags"]
     assert names("snapshot") == [f"task.{f}" for f in FIELDS] + masks
     assert names("slot") == ["cgroup", "what", "count"]
     assert names("config") == [

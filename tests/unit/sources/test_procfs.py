@@ -21,8 +21,8 @@ def start_of(pid):
         return int(f.read().rpartition(")")[2].split()[19]) * TICK + 123
 
 
-def seen(pid, start_ns):
-    return Event(0, 0, Kind.TASK, Task(pid, start_ns))
+def seen(pid, start_ns, argv_len=4096):
+    return Event(0, 0, Kind.TASK, Task(pid, start_ns), argv_len=argv_len)
 
 
 @pytest.fixture
@@ -47,6 +47,13 @@ def test_a_long_argv_is_cut_says_so_and_never_shows_the_environment(child):
     assert argv[-1].endswith("…")
     assert len("\0".join(argv)) == TEXT_LEN + 1
     assert "hunter2" not in "".join(argv)
+
+
+def test_nothing_is_read_past_the_arguments_that_the_kernel_counted(child):
+    pid, argv = child
+    first = len(argv[0]) + 1
+    assert with_argv(seen(pid, start_of(pid), first)).task.argv == (argv[0],)
+    assert with_argv(seen(pid, start_of(pid), 0)).task.argv is None
 
 
 @pytest.mark.parametrize("child", [("\x1b[2J", "a\nb")], indirect=True)

@@ -151,10 +151,12 @@ def test_a_snapshot_of_any_bytes_gives_its_whole_records(raw):
 
 def test_a_snapshot_has_masks_and_a_status_of_zombies_alone():
     task = [TARGET[f] for f in FIELDS]
-    raw = wire.SNAPSHOT.pack(*task, 1, 2, 3, 4, 5, 9, 0) + wire.SNAPSHOT.pack(*task, 0, 0, 0, 0, 0, 9, Flag.ZOMBIE)
+    raw = wire.SNAPSHOT.pack(*task, 1, 2, 3, 4, 5, 77, 9, 0) + wire.SNAPSHOT.pack(
+        *task, 0, 0, 0, 0, 0, 0, 9, Flag.ZOMBIE
+    )
     alive, zombie = wire.decode_snapshot(raw, 0, 0)
     assert alive.task == DECODED
     masks = alive.masks
     assert [masks.blocked, masks.real_blocked, masks.pending, masks.caught, masks.ignored] == [1, 2, 3, 4, 5]
-    assert (alive.wait_status, alive.zombie) == (None, False)
+    assert (alive.wait_status, alive.zombie, alive.argv_len) == (None, False, 77)
     assert (zombie.wait_status, zombie.zombie) == (WaitStatus(9), True)
