@@ -174,7 +174,8 @@ def _until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:
     """Asked to stop, out of time, or nobody reads what we would write (`| head`), even while there is nothing to."""
     end = time.monotonic() + duration_s if duration_s else None
     readers = select.poll()
-    readers.register(sys.stdout.fileno(), 0)
+    with contextlib.suppress(OSError, ValueError):  # stdout is no file: nobody can close it
+        readers.register(sys.stdout.fileno(), 0)
 
     def done() -> bool:
         gone = any(events & select.POLLERR for _, events in readers.poll(0))

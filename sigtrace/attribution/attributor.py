@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+from collections import OrderedDict
 from typing import Final
 
 from sigtrace.attribution.cgroups import Cgroups
@@ -21,8 +21,8 @@ class Attributor:
     def __init__(self, cgroups: Cgroups, node: str | None = None) -> None:
         self._cgroups = cgroups
         self._node = node
-        self._workloads: dict[int, Workload] = {}
-        self._containers: set[str] = set()
+        self._workloads: OrderedDict[int, Workload] = OrderedDict()
+        self._containers: OrderedDict[str, None] = OrderedDict()
         """paths of cgroups in which an init of a new PID namespace began, though their names say nothing"""
 
     def observe(self, event: Event) -> Observation:
@@ -31,6 +31,7 @@ class Attributor:
         if event.kind is Kind.CGROUP_MKDIR:
             self._cgroups.made(event.cgroup_id, event.cgroup_parent_id, event.cgroup_name)
             self._workloads.pop(event.cgroup_id, None)
+            self._containers.pop(self._cgroups.path(event.cgroup_id, now) or "", None)
             return Observation(event)
         if event.kind is Kind.CGROUP_RMDIR:
             self._cgroups.removed(event.cgroup_id)
@@ -45,19 +46,20 @@ class Attributor:
 
     def _is_nested(self, task: Task, now: int) -> bool:
         """The kernel compares cgroups; an init in a cgroup below its parent's container's is not a container's own."""
-        own = self._cgroups.path(task.cgroup_id, now) or ""
-        parent = self._look_up(task.parent_cgroup_id, now)
-        return parent.kind is WorkloadKind.CONTAINER and (parent.cgroup == parse(own).container_path)
+        own, parent = self._look_up(task.cgroup_id, now), self._look_up(task.parent_cgroup_id, now)
+        return parent.kind is WorkloadKind.CONTAINER and parent.cgroup == own.cgroup
 
     def _init_began(self, task: Task, now: int) -> None:
-        known = self._workload(task, now)
         path = self._cgroups.path(task.cgroup_id, now)
-        if path is None or path == "/" or (known and known.kind is WorkloadKind.CONTAINER):
+        if path is None or path == "/" or self._look_up(task.cgroup_id, now).kind is WorkloadKind.CONTAINER:
             return
-        if len(self._containers) >= _CACHE_MAX:
-            self._containers.clear()
-        self._containers.add(path)
-        self._workloads.pop(task.cgroup_id, None)
+        self._containers[path] = None
+        if len(self._containers) > _CACHE_MAX:
+            self._containers.popitem(last=False)
+        # What was no container's, here and below, is now this one's.
+        below = [c for c, w in self._workloads.items() if w.cgroup and (w.cgroup + "/").startswith(path + "/")]
+        for cgroup in below:
+            del self._workloads[cgroup]
 
     def _workload(self, task: Task | None, now: int) -> Workload | None:
         if task is None or not task.cgroup_id:
@@ -67,9 +69,9 @@ class Attributor:
             workload = self._look_up(task.cgroup_id, now)
             if workload.cgroup is None:
                 return workload  # unknown now, perhaps known after the next walk
-            if len(self._workloads) >= _CACHE_MAX:
-                self._workloads.clear()
             self._workloads[task.cgroup_id] = workload
+            if len(self._workloads) > _CACHE_MAX:
+                self._workloads.popitem(last=False)
         return workload
 
     def _look_up(self, cgroup: int, now: int) -> Workload:
@@ -77,10 +79,10 @@ class Attributor:
         if path is None:
             return Workload(WorkloadKind.HOST, cgroup, node=self._node)
         info = parse(path)
-        if info.container_id:
+        if info.container_id and info.container_path:
             return Workload(
                 WorkloadKind.CONTAINER,
-                cgroup,
+                self._cgroups.id_of(info.container_path) or cgroup,
                 info.container_path,
                 runtime=info.runtime,
                 container_id=info.container_id,
@@ -90,7 +92,13 @@ class Attributor:
             )
         own = next((p for p in _upwards(path) if p in self._containers), None)
         if own:
-            return Workload(WorkloadKind.CONTAINER, cgroup, own, container_name=os.path.basename(own), node=self._node)
+            return Workload(
+                WorkloadKind.CONTAINER,
+                self._cgroups.id_of(own) or cgroup,
+                own,
+                container_name=own.rpartition("/")[2],
+                node=self._node,
+            )
         kind = WorkloadKind.UNIT if info.unit else WorkloadKind.SESSION if info.session else WorkloadKind.HOST
         return Workload(kind, cgroup, path, container_name=info.unit or info.session, node=self._node)
 

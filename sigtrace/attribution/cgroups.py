@@ -1,4 +1,4 @@
-"""cgroup id → path: one walk at the start, the kernel's mkdir and rmdir records after it, a bounded walk on a miss.
+"""cgroup id → path: one walk at the start, the kernel's mkdir and rmdir events after it, a bounded walk on a miss.
 
 The id is the inode number of the cgroup's directory (kernfs_node.id, v1 and v2).
 """
@@ -6,14 +6,14 @@ The id is the inode number of the cgroup's directory (kernfs_node.id, v1 and v2)
 from __future__ import annotations
 
 import os
-from collections import deque
+from collections import OrderedDict, deque
 from typing import Final
 
 from sigtrace.model.text import printable
 
 #: Paths of removed cgroups are remembered for events that are still to come; this many.
 _REMEMBERED: Final = 4096
-#: Directories a walk looks at, at most.
+#: Directories a walk looks at, and paths that are kept, at most.
 _WALK_MAX: Final = 200_000
 #: A miss walks the tree again, but not more often than this: an id that is not there stays so.
 _WALK_INTERVAL_NS: Final = 1_000_000_000
@@ -26,41 +26,53 @@ class Cgroups:
         """``mount``: where the hierarchy is mounted."""
         self._mount = mount
         self._paths: dict[int, str] = {}
-        self._gone: deque[int] = deque()
+        self._ids: dict[str, int] = {}
+        self._gone: OrderedDict[int, None] = OrderedDict()
         self._walked_ns = -_WALK_INTERVAL_NS
 
     def walk(self, now_ns: int) -> None:
-        """Learn every cgroup that exists; those that are gone for a while are forgotten."""
+        """Learn every cgroup that exists; those that do not are remembered for a while."""
         self._walked_ns = now_ns
-        self._paths = {cgroup: self._paths[cgroup] for cgroup in self._gone if cgroup in self._paths}
+        before, self._paths, self._ids = self._paths, {}, {}
         todo = deque([""])
         for _ in range(_WALK_MAX):
             if not todo:
-                return
+                break
             path = todo.popleft()
             try:
                 with os.scandir(os.fsencode(self._mount + path)) as entries:
                     if not path:
-                        self._paths[os.stat(self._mount).st_ino] = "/"
+                        self._learn(os.stat(self._mount).st_ino, "/")
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             below = f"{path}/{os.fsdecode(entry.name)}"
-                            self._paths[entry.inode()] = printable(os.fsencode(below))
+                            self._learn(entry.inode(), printable(os.fsencode(below)))
                             todo.append(below)
             except OSError:
                 continue  # removed meanwhile
+        for cgroup in before.keys() - self._paths.keys():
+            self._paths[cgroup] = before[cgroup]
+            self.removed(cgroup)
+
+    def _learn(self, cgroup: int, path: str) -> None:
+        self._gone.pop(cgroup, None)
+        self._paths[cgroup] = path
+        self._ids[path] = cgroup
 
     def made(self, cgroup: int, parent: int, name: str) -> None:
-        """A mkdir record. A parent that is unknown leaves the path to the next walk."""
+        """A mkdir event. A parent that is unknown leaves the path to the next walk."""
         above = self._paths.get(parent)
         if above is not None and len(self._paths) < _WALK_MAX:
-            self._paths[cgroup] = f"{above.rstrip('/')}/{name}"
+            self._learn(cgroup, f"{above.rstrip('/')}/{name}")
 
     def removed(self, cgroup: int) -> None:
-        """A rmdir record: the path is kept for a while."""
-        self._gone.append(cgroup)
+        """A rmdir event: the path is kept for a while."""
+        self._gone[cgroup] = None
         if len(self._gone) > _REMEMBERED:
-            self._paths.pop(self._gone.popleft(), None)
+            oldest, _ = self._gone.popitem(last=False)
+            path = self._paths.pop(oldest, "")
+            if self._ids.get(path) == oldest:
+                del self._ids[path]
 
     def path(self, cgroup: int, now_ns: int) -> str | None:
         """Its path from the hierarchy's root; None if it is not known, then also not after a walk."""
@@ -69,6 +81,10 @@ class Cgroups:
             self.walk(now_ns)
             path = self._paths.get(cgroup)
         return path
+
+    def id_of(self, path: str) -> int | None:
+        """The cgroup that has, or had last, this path."""
+        return self._ids.get(path)
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -26,6 +26,7 @@ CODE: Final = "signal-dropped"
 _WAIT_NS: Final = 500_000_000
 #: A repeat that does not come for so long has ended.
 _QUIET_NS: Final = 60_000_000_000
+_SWEEP_NS: Final = 1_000_000_000
 _OPEN_MAX: Final = 10_000
 
 
@@ -58,50 +59,59 @@ class Dropped:
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
-        self._open: OrderedDict[tuple[ProcessKey, int, bool], _Open] = OrderedDict()
+        self._open: OrderedDict[ProcessKey, dict[tuple[int, bool], _Open]] = OrderedDict()
+        """by init, then by signal and whether it came from outside"""
+        self._waiting: dict[tuple[ProcessKey, int, bool], _Open] = {}
+        """those not told yet"""
+        self._swept_ns = 0
 
     def feed(self, observation: Observation) -> Iterable[Finding]:
         """Take in one observation."""
         event = observation.event
         if event.task is None:
             return
+        key = event.task.key
         if event.kind is Kind.TASK:
-            for key, case in self._open.items():
-                if key[0] == event.task.key:
-                    case.due_ns = min(case.due_ns, event.time_ns)  # the whole snapshot has this time
-            return
-        if event.kind is Kind.EXIT:
-            for key in [k for k in self._open if k[0] == event.task.key]:
-                yield from self._end(self._open.pop(key), event.time_ns)
-            return
-        if not is_drop(event):
-            return
-        key = (event.task.key, event.signo, event.outside)
-        repeated = self._open.get(key)
-        if repeated is None:
-            self._open[key] = _Open(observation, event.time_ns + _WAIT_NS, event.time_ns, evidence=[event])
-            if len(self._open) > _OPEN_MAX:
-                yield from self._end(self._open.popitem(last=False)[1], event.time_ns)
-            return
-        repeated.count += 1
-        repeated.last_ns = event.time_ns
-        if len(repeated.evidence) < EVIDENCE_MAX:
-            repeated.evidence.append(event)
-        if repeated.told and repeated.count == 10 * repeated.told:
-            yield self._tell(repeated, event.time_ns)
+            for case in self._open.get(key, {}).values():
+                case.due_ns = min(case.due_ns, event.time_ns)  # the whole snapshot has this time
+        elif event.kind is Kind.EXIT and key in self._open:
+            yield from self._close(key, event.time_ns)
+        elif is_drop(event):
+            cases = self._open.setdefault(key, {})
+            repeated = cases.get((event.signo, event.outside))
+            if repeated is None:
+                case = _Open(observation, event.time_ns + _WAIT_NS, event.time_ns, evidence=[event])
+                cases[event.signo, event.outside] = self._waiting[key, event.signo, event.outside] = case
+                if len(self._open) > _OPEN_MAX:
+                    yield from self._close(next(iter(self._open)), event.time_ns)
+                return
+            repeated.count += 1
+            repeated.last_ns = event.time_ns
+            if len(repeated.evidence) < EVIDENCE_MAX:
+                repeated.evidence.append(event)
+            if repeated.told and repeated.count == 10 * repeated.told:
+                yield self._tell(repeated, event.time_ns)
 
     def tick(self, now_ns: int) -> Iterable[Finding]:
         """Tell what has waited long enough, end what has been quiet."""
-        for key, case in list(self._open.items()):
-            if not case.told and case.due_ns <= now_ns:
-                yield self._tell(case, now_ns)
-            elif case.last_ns + _QUIET_NS <= now_ns:
-                del self._open[key]
-                yield from self._end(case, now_ns)
+        for key, case in [(k, c) for k, c in self._waiting.items() if c.due_ns <= now_ns]:
+            del self._waiting[key]
+            yield self._tell(case, now_ns)
+        if now_ns - self._swept_ns < _SWEEP_NS:
+            return
+        self._swept_ns = now_ns
+        for init, cases in list(self._open.items()):
+            if all(case.last_ns + _QUIET_NS <= now_ns for case in cases.values()):
+                yield from self._close(init, now_ns)
 
     def deadline(self) -> int | None:
         """The first finding that waits."""
-        return min((c.due_ns for c in self._open.values() if not c.told), default=None)
+        return min((case.due_ns for case in self._waiting.values()), default=None)
+
+    def _close(self, init: ProcessKey, now_ns: int) -> Iterable[Finding]:
+        for (signo, outside), case in self._open.pop(init).items():
+            self._waiting.pop((init, signo, outside), None)
+            yield from self._end(case, now_ns)
 
     def _end(self, case: _Open, now_ns: int) -> Iterable[Finding]:
         if case.count > case.told:

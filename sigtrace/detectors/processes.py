@@ -32,11 +32,11 @@ class Processes:
             return
         known = self._tasks.get(task.key)
         if known is None and event.ns_init:
-            # A namespace's inode number is used again once the namespace is gone.
-            self.forget_namespace(task.pidns)
+            # A namespace's inode number is used again once the namespace is gone: who is older than its init was of
+            # the one before.
+            for key in [k for k in self._members.get(task.pidns, ()) if k[1] < task.start_ns]:
+                self._forget(key, task.pidns, keep=True)
         if known is None or task.argv or known.comm != task.comm:
-            if known and not task.argv and known.comm == task.comm:
-                task = known
             self._tasks[task.key] = task
             self._members.setdefault(task.pidns, set()).add(task.key)
         self._seen[task.key] = event.time_ns
@@ -46,20 +46,15 @@ class Processes:
             key, oldest = next(iter(self._tasks.items()))
             self._forget(key, oldest.pidns)
 
-    def _forget(self, key: ProcessKey, pidns: int) -> None:
+    def _forget(self, key: ProcessKey, pidns: int, *, keep: bool = False) -> None:
         self._tasks.pop(key, None)
         self._seen.pop(key, None)
         members = self._members.get(pidns)
         if members:
             members.discard(key)
-            if not members:
+            if not members and not keep:
                 del self._members[pidns]
                 self._snapshots.pop(pidns, None)
-
-    def forget_namespace(self, pidns: int) -> None:
-        """Its init has exited, so that nobody lives there any more."""
-        for key in tuple(self._members.get(pidns, ())):
-            self._forget(key, pidns)
 
     def known(self, task: Task) -> Task:
         """The task with what is known of it: its argv."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "mksh", "rbash"})
+#: Long options of bash that take the next word.
+_WITH_WORD: Final = frozenset({"--rcfile", "--init-file"})
 
 
 def _shell_words(argv: Sequence[str]) -> Sequence[str]:
@@ -19,27 +21,33 @@ def _shell_words(argv: Sequence[str]) -> Sequence[str]:
     return argv[1:] if name in _SHELLS else ()
 
 
+def _read(argv: Sequence[str]) -> tuple[bool, str | None]:
+    """(whether -c is among the options, the first word that is no option)."""
+    words = iter(_shell_words(argv))
+    command = False
+    for word in words:
+        if word in _WITH_WORD or re.fullmatch(r"[-+][a-zA-Z]*o", word):
+            command = command or ("c" in word.partition("o")[0].lstrip("-") and not word.startswith("--"))
+            next(words, None)  # -o pipefail, -eo pipefail
+        elif re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", word):
+            command = True
+        elif not word.startswith(("-", "+")):
+            return command, word
+    return command, None
+
+
 def is_shell_form(argv: Sequence[str]) -> bool:
-    """``sh -c …``, with any other options before it (``bash -eo pipefail -c …``)."""
-    for word in _shell_words(argv):
-        if not word.startswith(("-", "+")) and word != "pipefail":
-            return False
-        if re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", word):
-            return True
-    return False
+    """``sh -c …``, with any other options beside it (``bash -eo pipefail -c …``)."""
+    return _read(argv)[0]
 
 
 def script_of(argv: Sequence[str]) -> str | None:
     """The script that a shell runs (``/bin/sh /entrypoint.sh …``), or None."""
-    if is_shell_form(argv):
-        return None
-    return next((word for word in _shell_words(argv) if not word.startswith(("-", "+"))), None)
+    command, word = _read(argv)
+    return None if command else word
 
 
 def shell_command(argv: Sequence[str]) -> str:
     """The command of a shell form."""
-    words = list(_shell_words(argv))
-    for i, word in enumerate(words):
-        if re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", word):
-            return words[i + 1] if i + 1 < len(words) else ""
-    return ""
+    command, word = _read(argv)
+    return word or "" if command else ""

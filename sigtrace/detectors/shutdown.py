@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sigtrace.detectors.dropped import is_drop
 from sigtrace.detectors.processes import Processes, ProcessKey
@@ -18,6 +19,15 @@ from sigtrace.model.workload import Observation
 
 #: The kernel kills the rest of the namespace after the exit of its init; longer than this nobody waits for them.
 _TEARDOWN_NS: Final = 200_000_000
+
+
+#: Main processes whose exit never comes (a lost event) leave no more than this behind.
+_MAX: Final = 10_000
+
+
+def _bound(table: OrderedDict[Any, Any]) -> None:
+    if len(table) > _MAX:
+        table.popitem(last=False)
 
 
 @dataclass(slots=True)
@@ -40,9 +50,9 @@ class Shutdowns:
         self._processes = processes
         self._stops = stops
         self._endings: dict[int, _Ending] = {}
-        self._signalled: dict[ProcessKey, Event] = {}
-        self._codes: dict[ProcessKey, list[str]] = {}
-        self._gone: dict[int, list[ProcessEnd]] = {}
+        self._signalled: OrderedDict[ProcessKey, Event] = OrderedDict()
+        self._codes: OrderedDict[ProcessKey, list[str]] = OrderedDict()
+        self._gone: OrderedDict[int, list[ProcessEnd]] = OrderedDict()
 
     def found(self, verdict: Verdict) -> None:
         """Another detector's finding: those about a main process belong to its story."""
@@ -50,6 +60,7 @@ class Shutdowns:
             found = self._codes.setdefault(verdict.subject.key, [])
             if verdict.code not in found:
                 found.append(verdict.code)
+            _bound(self._codes)
 
     def feed(self, observation: Observation) -> Iterable[Shutdown]:
         """Take in one observation."""
@@ -66,6 +77,7 @@ class Shutdowns:
                 ending.torn_down.add(task.key)
             elif not event.ns_init and self._stops.stopping(task.pidns):
                 self._signalled.setdefault(task.key, event)
+                _bound(self._signalled)
         elif event.kind is not Kind.EXIT or event.wait_status is None:
             return
         elif event.container_init:
@@ -77,6 +89,7 @@ class Shutdowns:
                 yield self._tell(self._endings.pop(task.pidns))
         elif self._stops.stopping(task.pidns):
             self._gone.setdefault(task.pidns, []).append(self._end_of(event, task, torn_down=False))
+            _bound(self._gone)
 
     def tick(self, now_ns: int) -> Iterable[Shutdown]:
         """Tell those whose teardown takes too long."""
@@ -156,8 +169,6 @@ class Shutdowns:
         self._stops.forget(main.key)
         self._codes.pop(main.key, None)
         self._gone.pop(main.pidns, None)
-        if len(self._signalled) > 10_000:
-            self._signalled.clear()
 
 
 def judge(stop: Stop, status: WaitStatus) -> tuple[str, str | None]:

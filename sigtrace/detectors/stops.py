@@ -31,6 +31,8 @@ class Stop:
     kill: Observation | None = None
     oom: Event | None = None
     deliveries: list[Event] = field(default_factory=list)
+    pidns: int = 0
+    """the namespace whose init it is, once it was asked to stop"""
 
     def request_of_kill(self) -> Observation | None:
         """The stop signal to which the SIGKILL belongs, if it belongs to one.
@@ -114,7 +116,9 @@ class Stops:
 
     def _request(self, task: Task, observation: Observation) -> None:
         self._inits[task.pidns] = task.key
-        requests = self._of(task.key).requests
+        stop = self._of(task.key)
+        stop.pidns = task.pidns
+        requests = stop.requests
         requests.append(observation)
         if len(requests) > _STOPS_MAX:
             del requests[1]
@@ -124,12 +128,12 @@ class Stops:
         if stop is None:
             stop = self._stops[key] = Stop()
             if len(self._stops) > _MAX:
-                self._forget(self._stops.popitem(last=False)[0])
+                self._forget(*self._stops.popitem(last=False))
         return stop
 
-    def _forget(self, key: ProcessKey) -> None:
-        for pidns in [n for n, k in self._inits.items() if k == key]:
-            del self._inits[pidns]
+    def _forget(self, key: ProcessKey, stop: Stop) -> None:
+        if self._inits.get(stop.pidns) == key:
+            del self._inits[stop.pidns]
 
     def get(self, key: ProcessKey) -> Stop:
         """What is known; empty if nothing is."""
@@ -137,8 +141,8 @@ class Stops:
 
     def forget(self, key: ProcessKey) -> None:
         """The story is told."""
-        if self._stops.pop(key, None):
-            self._forget(key)
+        if stop := self._stops.pop(key, None):
+            self._forget(key, stop)
 
     def stopping(self, pidns: int) -> Stop | None:
         """Of the namespace whose init was asked to stop and has not gone yet."""

@@ -139,6 +139,7 @@ def shutdown_record(shutdown: Shutdown) -> Record:
         "workload": workload_record(shutdown.workload),
         "task": task_record(shutdown.main),
         "outcome": shutdown.outcome,
+        "oom_scope": None,
         "cause": shutdown.cause,
         "stop_signal": signals.name(shutdown.stop_signo) if shutdown.stop_signo else None,
         "requested_by": shutdown.requested_by.value if shutdown.requested_by else None,

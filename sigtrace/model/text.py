@@ -60,7 +60,7 @@ def command_line(argv: Sequence[str], width: int = 0) -> str:
 
 
 def _quote(word: str) -> str:
-    if word and not any(c in word for c in " \t\"'$&|;<>()*?#~`\\"):
+    if word and not any(c in word for c in " \t\"'$&|;<>()[]{}!*?#~`\\"):
         return word
     if "'" not in word and '"' in word:
         return f"'{word}'"

@@ -73,13 +73,20 @@ class LineWriter:
                 lines, self._waiting = self._waiting, []
                 self._writing = len(lines)
             try:
-                self._stream.write("".join(lines))
-                self._stream.flush()
+                self._write("".join(lines))
             except (OSError, ValueError):
                 self.closed = True
                 if self._on_closed:
                     self._on_closed()
                 return
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError:  # a stream that cannot write "→"
+            encoding = self._stream.encoding
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        self._stream.flush()
 
     def close(self, deadline_s: float = 1.0) -> int:
         """Waits at most so long for the reader; returns how many writes were dropped or left and nobody was told."""

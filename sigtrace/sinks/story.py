@@ -8,7 +8,7 @@ from sigtrace.model import codes, signals
 from sigtrace.model.causes import Severity
 from sigtrace.model.event import Event, Kind, Task
 from sigtrace.model.finding import Finding, Shutdown, Verdict
-from sigtrace.model.text import command_line
+from sigtrace.model.text import columns, command_line
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import LineWriter
 from sigtrace.sinks.style import Style
@@ -61,6 +61,15 @@ def _sender(event: Event) -> str:
     return "from " + " ‹ ".join([f"{event.sender.comm} (pid {event.sender.pid})", *event.sender.ancestry[:2]])
 
 
+def _head(style: Style, wall_ns: int, title: str, what: str, colour: str) -> list[str]:
+    """Time, whose it is and what it was: in one line if it fits."""
+    at = clock(wall_ns)
+    if len(at) + columns(title) + columns(what) + 5 <= style.width:
+        return [f"{style(at, 'bold')}  {style(title, 'bold')}   {style(what, colour, 'bold')}"]
+    titles = style.wrap(title, len(at) + 2, at)
+    return [style(line, "bold") for line in titles] + [style(line, colour, "bold") for line in style.wrap(what, 2)]
+
+
 def _row(style: Style, wall_ns: int, text: str, *notes: str) -> list[str]:
     lines = style.wrap(text, _INDENT, f"  {clock(wall_ns)}")
     lines[0] = style(lines[0][:_INDENT], "dim") + lines[0][_INDENT:]
@@ -83,8 +92,7 @@ def _target(main: Task) -> str:
 def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) -> list[str]:
     """What happened, in order, and the mend."""
     colour = "red" if shutdown.outcome in _BAD else "green"
-    head = f"{style(clock(shutdown.wall_ns), 'bold')}  {style(shutdown.workload.title, 'bold')}"
-    lines = [f"{head}   {style(headline(shutdown), colour, 'bold')}"]
+    lines = _head(style, shutdown.wall_ns, shutdown.workload.title, headline(shutdown), colour)
     dropped = [f for f in findings if f.code == "signal-dropped"]
     for event in shutdown.evidence:
         if event.kind is Kind.SIGNAL_GENERATE and event.signo == signals.SIGKILL:
@@ -108,8 +116,8 @@ def finding_story(finding: Finding, style: Style) -> list[str]:
     """A finding that belongs to no shutdown."""
     title = finding.workload.title if finding.workload else "sigtrace"
     colour = _COLOURS[finding.severity]
-    head = f"{style(clock(finding.wall_ns), 'bold')}  {style(title, 'bold')}"
-    lines = [f"{head}   {style(f'{finding.severity.word}: {finding.code} ({finding.cause})', colour, 'bold')}"]
+    what = f"{finding.severity.word}: {finding.code} ({finding.cause})"
+    lines = _head(style, finding.wall_ns, title, what, colour)
     if finding.subject:
         lines += style.wrap(_target(finding.subject), _INDENT)
     lines += style.wrap(finding.message, _INDENT)

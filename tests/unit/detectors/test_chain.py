@@ -184,7 +184,6 @@ def test_any_number_of_containers_leaves_nothing_behind(containers):
     assert max(sizes) < sizes[0] + 1000, sizes
 
 
-@pytest.mark.xfail(reason="BUG: without the main process's exit Shutdowns keeps codes and ends for ever")
 def test_containers_whose_exit_was_lost_do_not_pile_up():
     chain = Chain()
     sizes = {}

@@ -58,13 +58,11 @@ def test_what_is_neither(argv):
     assert shell_command(words) == ""
 
 
-@pytest.mark.xfail(reason="BUG: any option of `-o` but pipefail is taken for a script: bash -o errexit -c app")
 @pytest.mark.parametrize("argv", ["bash|-o|errexit|-c|app", "bash|-eo|nounset|-c|app", "bash|--rcfile|/etc/rc|-c|app"])
 def test_an_options_own_word_is_no_script(argv):
     assert is_shell_form(argv.split("|"))
 
 
-@pytest.mark.xfail(reason="BUG: `bash -o pipefail` alone, or before a script, gives the script 'pipefail'")
 def test_pipefail_is_no_script():
     assert script_of(["bash", "-o", "pipefail", "/run.sh"]) == "/run.sh"
 

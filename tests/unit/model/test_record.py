@@ -149,7 +149,6 @@ def test_every_shutdown_is_json_with_the_contracts_keys(shutdown):
     assert all(set(p) == {"task", "signalled_at", "exited_at", "ended"} for p in record["processes"])
 
 
-@pytest.mark.xfail(reason="BUG: interface.md's outcome `oom` has an oom_scope (container, pod, node or null)")
 def test_a_shutdown_says_the_scope_of_the_oom():
     shutdown = Shutdown("oom", None, 0, 0, Workload(WorkloadKind.CONTAINER, 1), Task(1, 1), WaitStatus(9))
     assert shutdown_record(shutdown)["oom_scope"] is None

@@ -146,7 +146,6 @@ def test_closing_twice_is_harmless():
     assert writer.close() == 0
 
 
-@pytest.mark.xfail(reason="BUG: UnicodeEncodeError is a ValueError: an ASCII stdout looks closed")
 def test_a_stream_that_cannot_encode_a_line_is_no_closed_one():
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")

@@ -89,9 +89,9 @@ def lines_of(box, name, style=PLAIN):
 def test_the_headline_says_it_in_half_a_line(name, words):
     shutdown, _ = story(*endings(Container())[name], until=100 * S)
     assert headline(shutdown) == words
-    first = lines_of(Container(), name)[0]
-    assert "  box1   " in first
-    assert words in first
+    head = " ".join(" ".join(lines_of(Container(), name)[:3]).split())
+    assert " box1 " in head
+    assert words in head
 
 
 def test_a_dropped_signal_is_a_story_with_its_mend():
@@ -126,7 +126,6 @@ def test_a_story_fits_into_80_columns(name):
         assert columns(line) <= 80, line
 
 
-@pytest.mark.xfail(reason="BUG: the head line (time, title, headline) is not wrapped")
 @pytest.mark.parametrize("name", ["slow", "terminated"])
 def test_a_story_of_a_container_without_a_name_fits_too(name):
     box = Container(container_name=None, container_id="b43d92bf1e5c" + "0" * 52)
@@ -134,7 +133,6 @@ def test_a_story_of_a_container_without_a_name_fits_too(name):
         assert columns(line) <= 80, line
 
 
-@pytest.mark.xfail(reason="BUG: the head line is not wrapped: namespace/pod · container passes 80 columns")
 @pytest.mark.parametrize("name", ["dropped", "crashed"])
 def test_a_story_of_a_pod_of_usual_names_fits_too(name):
     box = Container(container_name="checkout", pod="checkout-6f7d8c9b5d-x2x7q", namespace="production")

@@ -77,7 +77,6 @@ def open_files():
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.xfail(reason="BUG: abandon() leaves the reading end of the failure pipe open")
 def test_no_descriptor_is_left():
     before = open_files()
     Command(["true"]).abandon()
