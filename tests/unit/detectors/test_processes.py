@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import pytest
-
 from sigtrace.detectors.chain import Chain
 from sigtrace.detectors.processes import _MAX, Processes
 from sigtrace.model import signals
