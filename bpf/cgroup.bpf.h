@@ -12,7 +12,7 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 	if (cgroup->root->hierarchy_id != config.hierarchy_id)
 		return 0;
 	parent = cgroup->self.parent->cgroup->kn->id;
-	if (!admit(parent, BUDGET_STOP, &now))
+	if (!admit(parent, BUDGET_MKDIR, &now))
 		return 0;
 	life = reserve_life();
 	if (!life)
@@ -35,7 +35,6 @@ int BPF_PROG(cgroup_rmdir, struct cgroup *cgroup)
 	if (cgroup->root->hierarchy_id != config.hierarchy_id)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
-	bpf_map_delete_elem(&stopping, &id);
 	bpf_map_delete_elem(&limits, &id);
 	if (bpf_map_update_elem(&gone, &id, &now, BPF_ANY))
 		enter(LEDGER_GONE_FULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /* Processes: exec, exit, reaping, the OOM killer's choice, and the tree of `trace -- CMD`. */
 
+#define ENOENT 2
 #define EEXIST 17
 
 static __always_inline u32 wait_status_of(struct task_struct *t)
@@ -16,7 +17,7 @@ static __always_inline bool exit_matters(const struct zombie *zombie, const stru
 	if (config.follow)
 		return bpf_map_lookup_elem(&followed, key);
 	return config.tell_all || zombie->wait_status || zombie->flags & (F_NS_INIT | F_CGROUP_ENTERED) ||
-	       is_stopping(zombie->task.cgroup);
+	       is_stopping(zombie->task.pidns);
 }
 
 static __always_inline void fill_exit(struct event *event, const struct zombie *zombie, u8 kind, u64 now)
@@ -50,15 +51,18 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	err = bpf_map_update_elem(&zombies, &key, &zombie, BPF_NOEXIST);
 	if (err == -EEXIST)
 		return 0;
-	if (err)
+	if (err) {
 		enter(LEDGER_ZOMBIES_FULL);
+		if (p->pid != p->tgid) /* nothing tells two last threads apart now */
+			return 0;
+	}
 	cgroup = zombie.task.cgroup;
 	count_exit(cgroup, zombie.wait_status);
 	if (!exit_matters(&zombie, &key))
 		return 0;
 
 	is_life = zombie.flags & F_CONTAINER_INIT;
-	if (!admit(cgroup, is_life ? BUDGET_END : BUDGET_EVENT, &now))
+	if (!admit(cgroup, is_life ? BUDGET_EXIT : BUDGET_EVENT, &now))
 		return 0;
 	if (!is_life) {
 		event = reserve_event();
@@ -69,7 +73,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 		return 0;
 	}
 	/* The namespace is torn down after this: those exits belong to the story. */
-	mark_stopping(cgroup, now + config.torn_down_ns);
+	mark_stopping(zombie.task.pidns, now + config.torn_down_ns);
 	life = reserve_life();
 	if (!life)
 		return 0;
@@ -85,6 +89,7 @@ int BPF_PROG(process_free, struct task_struct *p)
 	struct process_key key = { .start_ns = p->start_boottime, .tgid = p->tgid };
 	struct zombie *zombie;
 	struct event *event;
+	long err;
 	u64 now;
 
 	/* A thread; or the old leader after an exec by another thread: same (tgid, start), alive. */
@@ -102,7 +107,10 @@ int BPF_PROG(process_free, struct task_struct *p)
 		if (config.follow)
 			bpf_map_delete_elem(&followed, &key);
 	}
-	bpf_map_delete_elem(&zombies, &key);
+	/* This may have interrupted an update of the same bucket (-EBUSY, Linux 5.12 to 6.6). */
+	err = bpf_map_delete_elem(&zombies, &key);
+	if (err && err != -ENOENT)
+		enter(LEDGER_ZOMBIES_STALE);
 	return 0;
 }
 
@@ -121,7 +129,7 @@ int BPF_PROG(process_exec, struct task_struct *p)
 	} else if (!config.tell_all && cgroup_of(p->real_parent) == cgroup) {
 		return 0;
 	}
-	if (!admit(cgroup, BUDGET_STOP, &now))
+	if (!admit(cgroup, BUDGET_EXEC, &now))
 		return 0;
 	life = reserve_life();
 	if (!life)

@@ -27,6 +27,9 @@ enum {
 };
 
 #define STOP_SIGNALS (BIT(SIGHUP) | BIT(SIGINT) | BIT(SIGQUIT) | BIT(SIGKILL) | BIT(SIGTERM))
+/* Of these from outside a container's init is taken to be asked to end; 37 is SIGRTMIN+3, systemd's. */
+#define ASKS_TO_END (BIT(SIGINT) | BIT(SIGQUIT) | BIT(SIGKILL) | BIT(SIGTERM) | BIT(37))
+#define RESULT_IGNORED 1
 #define FAULTS (BIT(SIGILL) | BIT(SIGTRAP) | BIT(SIGABRT) | BIT(SIGBUS) | BIT(SIGFPE) | BIT(SIGSEGV) | BIT(SIGSYS))
 /* The default action is not to die of them (signal(7)). */
 #define HARMLESS                                                                                                       \
@@ -85,15 +88,15 @@ static __always_inline bool generate_matters(struct task_struct *target, int sig
 	return disposition_in(target->sighand, signo) == HANDLER_DEFAULT || (sent && is_ns_init(target));
 }
 
-static __always_inline void mark_stopping(u64 cgroup, u64 until)
+static __always_inline void mark_stopping(u32 pidns, u64 until)
 {
-	if (bpf_map_update_elem(&stopping, &cgroup, &until, BPF_ANY))
+	if (bpf_map_update_elem(&stopping, &pidns, &until, BPF_ANY))
 		enter(LEDGER_STOPPING_FULL);
 }
 
-static __always_inline bool is_stopping(u64 cgroup)
+static __always_inline bool is_stopping(u32 pidns)
 {
-	u64 *until = bpf_map_lookup_elem(&stopping, &cgroup);
+	u64 *until = bpf_map_lookup_elem(&stopping, &pidns);
 
 	return until && bpf_ktime_get_boot_ns() < *until;
 }
@@ -107,7 +110,7 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 	u32 signal = signo | info << 8;
 	struct local *local = bpf_map_lookup_elem(&locals, &zero);
 	struct event *draft, *event;
-	bool sent, is_life = false;
+	bool sent, killed, is_life;
 	struct life *life;
 	s32 code = 0;
 
@@ -139,22 +142,20 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 	} else {
 		__builtin_memset(&draft->sender, 0, sizeof(draft->sender));
 	}
-	if (draft->flags & F_NS_INIT) {
-		/* A process sees its own namespace and those below it: a sender in a lower level is outside, and
-		 * nobody in the container can pretend to be that. */
-		if (draft->flags & F_SENDER && WITH_CURRENT(level_of) < level_of(target))
-			draft->flags |= F_OUTSIDE;
-		is_life = draft->flags & F_CONTAINER_INIT && (!(draft->flags & F_SENDER) || draft->flags & F_OUTSIDE);
-	}
-	/* To the rest of a namespace whose init is dying, and to that init's own threads. */
-	if (draft->info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init)) {
+	/* A process sees its own namespace and those below it: a sender in a lower level is outside, and nobody in the
+	 * container can pretend to be that. A signal without a sender may well be the container's own doing (timers,
+	 * F_SETOWN, rt_sigqueueinfo): of those only a SIGKILL by the kernel that works is part of a life. */
+	if (draft->flags & F_NS_INIT && draft->flags & F_SENDER && WITH_CURRENT(level_of) < level_of(target))
+		draft->flags |= F_OUTSIDE;
+	if (draft->info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init))
 		draft->flags |= F_TEARDOWN;
-		is_life = false;
-	}
+	killed = signo == SIGKILL && draft->result != RESULT_IGNORED && !(draft->flags & (F_TEARDOWN | F_LEAVING));
+	is_life = draft->flags & F_CONTAINER_INIT && (draft->flags & F_OUTSIDE || (killed && draft->info == INFO_PRIV));
 	if (is_life)
-		budget = signo == SIGKILL ? BUDGET_END : BUDGET_STOP;
+		budget = killed ? BUDGET_KILL : BUDGET_STOP;
 	if (!admit(draft->target.cgroup, budget, &draft->time_ns)) {
-		remember_refusal(local, target, signal, budget);
+		if (draft->flags & F_SENDER)
+			remember_refusal(local, target, signal, budget);
 		return 0;
 	}
 	if (!is_life) {
@@ -167,7 +168,8 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 		submit_event(event);
 		return 0;
 	}
-	mark_stopping(draft->target.cgroup, draft->time_ns + config.stopping_ns);
+	if (BIT(signo) & ASKS_TO_END)
+		mark_stopping(draft->target.pidns, draft->time_ns + config.stopping_ns);
 	life = reserve_life();
 	if (!life)
 		return 0;
@@ -213,10 +215,12 @@ int BPF_PROG(signal_deliver, int signo, struct kernel_siginfo *siginfo, struct k
 		/* SIGKILL arrives at each thread of a group that exits; its cause is in signal_generate. */
 		if (BIT(signo) & CHURN || signo == SIGKILL)
 			return 0;
+		if (!WITH_CURRENT(level_of))
+			return 0; /* no container's */
 		cgroup = WITH_CURRENT(cgroup_of);
 		if (!(WITH_CURRENT(is_ns_init) &&
 		      (BIT(signo) & STOP_SIGNALS || handler == HANDLER_DEFAULT || (code <= 0 && code != SI_TIMER))) &&
-		    !is_stopping(cgroup))
+		    !is_stopping(WITH_CURRENT(pidns_of)))
 			return 0;
 	}
 	if (!admit(cgroup, BUDGET_EVENT, &now))

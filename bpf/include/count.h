@@ -4,8 +4,8 @@
  *
  * Signals are counted in a table of slots, one a CPU, which costs a fifth of a per-CPU hash; a signal whose slot
  * another key has claimed goes to the hash, and what finds the hash full to an "other" counter in the ledger. A slot
- * needs no atomics: signal_generate runs with interrupts off (under the target's siglock), and nothing else in the
- * kernel writes slots. User space frees those of removed cgroups, which nobody counts in any more.
+ * needs no atomics: signal_generate runs with interrupts off (under the target's siglock; on PREEMPT_RT the tracepoint
+ * itself keeps the CPU), and nothing else in the kernel writes slots. User space frees those of removed cgroups, which nobody counts in any more.
  */
 #ifndef SIGTRACE_COUNT_H
 #define SIGTRACE_COUNT_H
@@ -42,8 +42,10 @@ static __always_inline void count_signal(u64 cgroup, u32 signo, u32 result)
 	struct slots *mine = bpf_map_lookup_elem(&slots, &cpu);
 	struct slot *slot;
 
-	if (!mine)
-		return; /* cannot be: one element for each possible CPU */
+	if (!mine) {
+		enter(LEDGER_COUNTS_FULL_SIGNAL); /* cannot be: one element for each possible CPU */
+		return;
+	}
 	/* Fibonacci hashing: the product's high bits depend on all of the key's. */
 	slot = &mine->slot[((u32)cgroup * 0x9e3779b1U + what * 0x85ebca6bU) >> 20];
 	if (slot->cgroup == cgroup && slot->what == what) {

@@ -6,8 +6,9 @@
 #ifndef SIGTRACE_LIMIT_H
 #define SIGTRACE_LIMIT_H
 
-/* When the table is full, cgroups share this one. */
-static struct limit shared_limit;
+/* When the table is full, newcomers share these, by their id. */
+#define SHARED_LIMITS 1024
+static struct limit shared_limits[SHARED_LIMITS];
 
 static __always_inline struct limit *limit_of(u64 cgroup)
 {
@@ -21,7 +22,7 @@ static __always_inline struct limit *limit_of(u64 cgroup)
 	if (limit)
 		return limit;
 	enter(LEDGER_LIMITS_FULL);
-	return &shared_limit;
+	return &shared_limits[(u32)cgroup * 0x9e3779b1U >> 22 & (SHARED_LIMITS - 1)];
 }
 
 /* Whether the cgroup may tell one more. Sets *now (ns) if it may; the refusal is in the ledger. */
@@ -46,13 +47,14 @@ static __always_inline bool admit(u64 cgroup, u32 budget, u64 *now)
 	return false;
 }
 
-/* A storm's way: whether this CPU refused the same a moment ago. Different senders never share an answer. */
+/* A storm's way: whether this CPU refused the same a moment ago. Only refusals of known senders are remembered: a
+ * timer that goes off while runc is current must not mute runc. */
 static __always_inline bool refused_again(struct local *local, struct task_struct *target, u32 signal)
 {
 	if (local->target != (u64)target || local->signal != signal || local->current != bpf_get_current_task() ||
 	    local->jiffy != bpf_jiffies64())
 		return false;
-	local->refused[local->budget & 3]++;
+	local->refused[local->budget & (BUDGETS - 1)]++;
 	return true;
 }
 

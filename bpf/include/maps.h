@@ -58,11 +58,12 @@ struct {
 	__type(value, struct limit);
 } limits SEC(".maps");
 
-/* Cgroups of containers that are stopping, until when (ns): each delivery and exit in them is told. */
+/* PID namespaces of containers that are stopping, by inode number, until when (ns): each delivery and exit in them is
+ * told, whatever sub-cgroup it is in. Numbers are used again, the lowest first, so entries need no deleting. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, u64);
+	__type(key, u32);
 	__type(value, u64);
 } stopping SEC(".maps");
 

@@ -32,6 +32,14 @@ static __always_inline bool FLAVOUR(is_ns_init)(struct task_struct *t)
 	return nr == 1;
 }
 
+static __always_inline u32 FLAVOUR(pidns_of)(struct task_struct *t)
+{
+	u32 nr = 0, inum = 0;
+
+	read_upid(READ(t, group_leader, thread_pid), FLAVOUR(level_of)(t), &nr, &inum);
+	return inum;
+}
+
 /* Its last thread, perhaps not its leader, is on its way out: what the kernel now kills is torn down with it. */
 static __always_inline bool FLAVOUR(is_dying_init)(struct task_struct *t)
 {
@@ -98,6 +106,7 @@ static __always_inline u32 FLAVOUR(signal_flags)(struct task_struct *t, u32 sign
 	       flag_if(F_PENDING,
 		       (READ(t, pending.signal.sig[0]) | READ(t, signal, shared_pending.signal.sig[0])) & bit) |
 	       flag_if(F_PTRACED, READ(t, ptrace)) | flag_if(F_STOPPED, group & SIGNAL_STOP_STOPPED) |
+	       flag_if(F_LEAVING, flags & PF_EXITING) |
 	       flag_if(F_EXITING, (group & SIGNAL_GROUP_EXIT) | (flags & PF_EXITING)) |
 	       flag_if(F_FROZEN, (READ(t, jobctl) & JOBCTL_TRAP_FREEZE) | (state & TASK_FROZEN) | (flags & PF_FROZEN));
 }

@@ -40,9 +40,10 @@ enum flag {
 	F_TEARDOWN = 1 << 11,	    /* the kernel tears down a PID namespace whose init has exited */
 	F_PARENT_OUTSIDE = 1 << 12, /* the target's parent lives in another PID namespace */
 	F_ZOMBIE = 1 << 13,
-	F_EXITING = 1 << 14,	    /* a signal has already ended it, or it exits: it takes no more */
+	F_EXITING = 1 << 14,	    /* a signal has ended it, or it exits: it takes no more */
 	F_TRUNCATED = 1 << 15,	    /* text was longer than TEXT_LEN */
 	F_CGROUP_ENTERED = 1 << 16, /* the parent's cgroup is another */
+	F_LEAVING = 1 << 17,	    /* already in do_exit, or a zombie */
 };
 
 struct task_ref {
@@ -142,15 +143,19 @@ enum ledger {
 	LEDGER_STOPPING_FULL,
 	LEDGER_FOLLOW_FULL,
 	LEDGER_GONE_FULL,
+	LEDGER_ZOMBIES_STALE, /* a reaped process stayed in the table: user space has to look again before it says zombie */
 	LEDGER_SIZE,
 };
 
-/* A limiter's budgets, one set a cgroup. */
+/* A limiter's budgets, one set a cgroup. None is shared by two kinds, so that no storm of one hides another. */
 enum budget {
-	BUDGET_EVENT, /* the event ring */
-	BUDGET_STOP,  /* stop signals from outside, execs, cgroups: life-cycle ring, a far higher cap */
-	BUDGET_END, /* SIGKILL to and exit of a container's init: life-cycle ring, its own cap, so that nothing hides it */
-	BUDGETS = 4,
+	BUDGET_EVENT, /* the event ring, and what is sent from inside, or from nobody knows where */
+	BUDGET_STOP,  /* to a container's init from outside */
+	BUDGET_KILL,  /* SIGKILL to it that it does not survive */
+	BUDGET_EXIT,  /* its exit */
+	BUDGET_EXEC,  /* execs that enter the cgroup, its init's among them */
+	BUDGET_MKDIR, /* cgroups made below it */
+	BUDGETS = 8,
 };
 
 enum hierarchy { HIERARCHY_V2, HIERARCHY_PIDS, HIERARCHY_MEMORY };
@@ -158,7 +163,7 @@ enum hierarchy { HIERARCHY_V2, HIERARCHY_PIDS, HIERARCHY_MEMORY };
 /* Set by the loader, read-only once loaded. */
 struct config {
 	u64 signal_mask;	  /* tell only these signals, bit (signo - 1) */
-	u64 interval_ns[BUDGETS]; /* GCRA: one record an interval in the long run; 0 = no limit; the last is unused */
+	u64 interval_ns[BUDGETS]; /* GCRA: one record an interval in the long run; 0 = no limit */
 	u64 burst_ns[BUDGETS];	  /* and so much of it in advance */
 	u64 stopping_ns;	  /* how long a stop signal marks its cgroup */
 	u64 torn_down_ns;	  /* how long the exit of a container's init does */
@@ -177,6 +182,6 @@ _Static_assert(sizeof(struct snapshot) == 128, "snapshot");
 _Static_assert(sizeof(struct count_key) == 12, "count_key");
 _Static_assert(sizeof(struct slot) == 24, "slot");
 _Static_assert(sizeof(struct zombie) == 88, "zombie");
-_Static_assert(sizeof(struct config) == 112, "config");
+_Static_assert(sizeof(struct config) == 176, "config");
 
 #endif

@@ -42,6 +42,7 @@ class Attributor:
                 event = dataclasses.replace(event, container_init=False)
             else:
                 self._init_began(task, now)
+                self._maybe_sandbox(task, now)
         return Observation(event, self._workload(event.task, now), self._workload(event.sender, now))
 
     def _is_nested(self, task: Task, now: int) -> bool:
@@ -60,6 +61,12 @@ class Attributor:
         below = [c for c, w in self._workloads.items() if w.cgroup and (w.cgroup + "/").startswith(path + "/")]
         for cgroup in below:
             del self._workloads[cgroup]
+
+    def _maybe_sandbox(self, task: Task, now: int) -> None:
+        """A pod's pause container, until a runtime tells: by its name, and only in a pod."""
+        workload = self._workload(task, now)
+        if workload and workload.pod_uid and task.comm == "pause" and workload.kind is WorkloadKind.CONTAINER:
+            self._workloads[task.cgroup_id] = dataclasses.replace(workload, kind=WorkloadKind.SANDBOX)
 
     def _workload(self, task: Task | None, now: int) -> Workload | None:
         if task is None or not task.cgroup_id:

@@ -15,8 +15,10 @@ from sigtrace.model.text import printable
 _REMEMBERED: Final = 4096
 #: Directories a walk looks at, and paths that are kept, at most.
 _WALK_MAX: Final = 200_000
-#: A miss walks the tree again, but not more often than this: an id that is not there stays so.
+#: A miss walks the tree again, but not more often than this,
 _WALK_INTERVAL_NS: Final = 1_000_000_000
+#: and for the same id not before so long.
+_MISS_NS: Final = 60_000_000_000
 
 
 class Cgroups:
@@ -28,6 +30,7 @@ class Cgroups:
         self._paths: dict[int, str] = {}
         self._ids: dict[str, int] = {}
         self._gone: OrderedDict[int, None] = OrderedDict()
+        self._missed: OrderedDict[int, int] = OrderedDict()
         self._walked_ns = -_WALK_INTERVAL_NS
 
     def walk(self, now_ns: int) -> None:
@@ -56,6 +59,7 @@ class Cgroups:
 
     def _learn(self, cgroup: int, path: str) -> None:
         self._gone.pop(cgroup, None)
+        self._missed.pop(cgroup, None)
         self._paths[cgroup] = path
         self._ids[path] = cgroup
 
@@ -77,9 +81,16 @@ class Cgroups:
     def path(self, cgroup: int, now_ns: int) -> str | None:
         """Its path from the hierarchy's root; None if it is not known, then also not after a walk."""
         path = self._paths.get(cgroup)
-        if path is None and cgroup and now_ns - self._walked_ns >= _WALK_INTERVAL_NS:
-            self.walk(now_ns)
-            path = self._paths.get(cgroup)
+        if path is not None or not cgroup or now_ns - self._walked_ns < _WALK_INTERVAL_NS:
+            return path
+        if now_ns - self._missed.get(cgroup, -_MISS_NS) < _MISS_NS:
+            return None
+        self.walk(now_ns)
+        path = self._paths.get(cgroup)
+        if path is None:
+            self._missed[cgroup] = now_ns
+            if len(self._missed) > _REMEMBERED:
+                self._missed.popitem(last=False)
         return path
 
     def id_of(self, path: str) -> int | None:

@@ -164,7 +164,7 @@ def name_of(task: Task) -> str:
 
 def _message(case: _Open, init: Task, others: list[Task]) -> str:
     name = signals.name(case.first.event.signo)
-    times = f" {case.count} times" if case.count > 1 else ""
+    times = f" at least {case.count} times" if case.count > 1 else ""  # records: the limiter may have kept some
     what = command_line(init.argv, 60) if init.argv else init.comm
     if case.cause == "from-inside":
         nested = "" if case.first.event.container_init else "a nested "

@@ -25,6 +25,10 @@ _TEARDOWN_NS: Final = 200_000_000
 _MAX: Final = 10_000
 
 
+#: Processes in one story, at most.
+_ENDS_MAX: Final = 128
+
+
 def _bound(table: OrderedDict[Any, Any]) -> None:
     if len(table) > _MAX:
         table.popitem(last=False)
@@ -75,7 +79,7 @@ class Shutdowns:
         if event.kind is Kind.SIGNAL_GENERATE:
             if ending and event.teardown:
                 ending.torn_down.add(task.key)
-            elif not event.ns_init and self._stops.stopping(task.pidns):
+            elif not event.ns_init and self._stops.stopping(task.pidns, event.time_ns):
                 self._signalled.setdefault(task.key, event)
                 _bound(self._signalled)
         elif event.kind is not Kind.EXIT or event.wait_status is None:
@@ -87,8 +91,10 @@ class Shutdowns:
             ending.ends.append(self._end_of(event, task, torn_down=task.key in ending.torn_down))
             if not ending.left:
                 yield self._tell(self._endings.pop(task.pidns))
-        elif self._stops.stopping(task.pidns):
-            self._gone.setdefault(task.pidns, []).append(self._end_of(event, task, torn_down=False))
+        elif self._stops.stopping(task.pidns, event.time_ns):
+            gone = self._gone.setdefault(task.pidns, [])
+            if len(gone) < _ENDS_MAX:
+                gone.append(self._end_of(event, task, torn_down=False))
             _bound(self._gone)
 
     def tick(self, now_ns: int) -> Iterable[Shutdown]:
@@ -134,8 +140,8 @@ class Shutdowns:
     def _tell(self, ending: _Ending) -> Shutdown:
         event, main, stop = ending.exit.event, ending.main, ending.stop
         status = event.wait_status or WaitStatus(0)
-        request = stop.request
-        outcome, cause = judge(stop, status)
+        request = stop.request(event.time_ns)
+        outcome, cause = judge(stop, status, event.time_ns)
         began = request or stop.kill
         until = stop.kill.event.time_ns if stop.kill else event.time_ns
         asker = request or stop.kill
@@ -171,7 +177,7 @@ class Shutdowns:
         self._gone.pop(main.pidns, None)
 
 
-def judge(stop: Stop, status: WaitStatus) -> tuple[str, str | None]:
+def judge(stop: Stop, status: WaitStatus, exited_ns: int) -> tuple[str, str | None]:
     """(outcome, cause), by the table's order."""
     killed = status.signal == signals.SIGKILL
     if killed and stop.oom:
@@ -186,7 +192,7 @@ def judge(stop: Stop, status: WaitStatus) -> tuple[str, str | None]:
         return "escalated", _why_unanswered(request, stop)
     if killed:
         return "killed", codes.UNKNOWN
-    request = stop.request
+    request = stop.request(exited_ns)
     if request is None:
         if status.code == 0:
             return "exited", None

@@ -20,6 +20,11 @@ _SLACK_NS: Final = 5_000_000_000
 #: mark_victim comes some 40 us after the SIGKILL; this is for a CPU that was away meanwhile.
 OOM_NS: Final = 100_000_000
 _SYSTEMD_STOP: Final = signals.SIGRTMIN + 3
+#: Where no grace limit is known, a request is forgotten after this (the kernel's mark lasts as long).
+_WINDOW_NS: Final = 600_000_000_000
+#: Signals that people also send for something else (a JVM's thread dump): a stop only if the end follows soon.
+_ALSO_OTHERWISE: Final = frozenset({signals.SIGINT, signals.SIGQUIT})
+_OTHERWISE_NS: Final = 60_000_000_000
 
 
 @dataclass(slots=True)
@@ -48,25 +53,34 @@ class Stop:
             gap = kill.event.time_ns - request.event.time_ns
             if gap < 0:
                 continue
+            if gap > (_WINDOW_NS if limit_s is None else limit_s * 1e9 + _SLACK_NS):
+                break
             if limit_s is not None:
-                if gap <= limit_s * 1e9 + _SLACK_NS:
-                    return request
-            elif same_sender(request.event, kill.event) or (role_of(request) is role_of(kill) is SenderRole.RUNTIME):
+                return request
+            if same_sender(request.event, kill.event) or (role_of(request) is role_of(kill) is SenderRole.RUNTIME):
                 return request
         return None
 
-    @property
-    def request(self) -> Observation | None:
-        """The stop signal that counts: the SIGKILL's own, else the latest."""
-        return self.request_of_kill() or (self.requests[-1] if self.requests and not self.kill else None)
+    def request(self, exited_ns: int) -> Observation | None:
+        """The stop signal that counts: the SIGKILL's own, else the latest that is not too old to be the reason."""
+        if self.kill or not self.requests:
+            return self.request_of_kill()
+        latest = self.requests[-1]
+        limit_s = latest.workload.grace_limit_s if latest.workload else None
+        window_ns = _WINDOW_NS if limit_s is None else limit_s * 1e9 + _SLACK_NS
+        if latest.event.signo in _ALSO_OTHERWISE and not _is_configured(latest):
+            window_ns = min(window_ns, _OTHERWISE_NS)
+        return latest if exited_ns - latest.event.time_ns <= window_ns else None
 
 
 def is_stop_signal(observation: Observation) -> bool:
     """Whether somebody outside asks the main process to end: SIGHUP only where it is the configured stop signal."""
-    event, workload = observation.event, observation.workload
-    if workload and workload.stop_signal == event.signo:
-        return True
-    return event.signo in (signals.SIGTERM, signals.SIGINT, signals.SIGQUIT, _SYSTEMD_STOP)
+    wanted = (signals.SIGTERM, signals.SIGINT, signals.SIGQUIT, _SYSTEMD_STOP)
+    return _is_configured(observation) or observation.event.signo in wanted
+
+
+def _is_configured(observation: Observation) -> bool:
+    return observation.workload is not None and observation.workload.stop_signal == observation.event.signo
 
 
 class Stops:
@@ -93,12 +107,13 @@ class Stops:
             asked = {request.event.signo for request in stop.requests}
             if event.signo in asked and len(stop.deliveries) < _STOPS_MAX:
                 stop.deliveries.append(event)
-        elif event.kind is Kind.SIGNAL_GENERATE and (event.outside or event.sender is None) and not event.teardown:
+        elif event.kind is Kind.SIGNAL_GENERATE and not event.teardown and not event.leaving:
             if event.signo == signals.SIGKILL:
-                stop = self._of(task.key)
-                if stop.kill is None and event.result in (Result.DELIVERED, Result.ALREADY_PENDING):
-                    stop.kill = observation
-            elif is_stop_signal(observation) and not (event.exiting and event.result is Result.IGNORED):
+                # One that works came from outside or from the kernel: from inside it is ignored.
+                works = event.result in (Result.DELIVERED, Result.ALREADY_PENDING)
+                if works and self._of(task.key).kill is None:
+                    self._of(task.key).kill = observation
+            elif event.outside and is_stop_signal(observation) and not event.exiting:
                 self._request(task, observation)
 
     def _mark(self, mark: Event, victim: Task) -> None:
@@ -144,7 +159,8 @@ class Stops:
         if stop := self._stops.pop(key, None):
             self._forget(key, stop)
 
-    def stopping(self, pidns: int) -> Stop | None:
-        """Of the namespace whose init was asked to stop and has not gone yet."""
+    def stopping(self, pidns: int, now_ns: int) -> Stop | None:
+        """Of the namespace whose init was asked to stop not too long ago and has not gone yet."""
         key = self._inits.get(pidns)
-        return self._stops.get(key) if key else None
+        stop = self._stops.get(key) if key else None
+        return stop if stop and (stop.kill or stop.request(now_ns)) else None

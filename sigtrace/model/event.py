@@ -144,6 +144,8 @@ class Event:
     frozen: bool = False
     exiting: bool = False
     """a signal had already ended it, or it was exiting (of a signal that was generated: perhaps by itself)"""
+    leaving: bool = False
+    """the target was in its exit already"""
     ns_init: bool = False
     """the target is init of a PID namespace other than the first"""
     container_init: bool = False

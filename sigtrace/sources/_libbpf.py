@@ -10,7 +10,7 @@ import ctypes as c
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 SONAME: Final = "libbpf.so.1"
@@ -58,35 +58,42 @@ class LibbpfError(OSError):
         self.log = log
 
 
+#: libbpf has one printer for the whole process: it must outlive every Library.
+_log: list[str] = []
+
+
+def _keep(level: int, fmt: bytes, args: int) -> int:
+    if level < 2 and len(_log) < _LOG_LINES:  # warnings and information; debug is not asked for
+        buffer = c.create_string_buffer(1 << 16)
+        _vsnprintf(buffer, len(buffer), fmt, args)
+        _log.append(buffer.value.decode(errors="replace"))
+    return 0
+
+
+_printer = _PRINT(_keep)
+_vsnprintf = c.CDLL(None).vsnprintf
+# A va_list is passed as an address on x86-64 and on arm64 alike (an array there, a large struct here).
+_vsnprintf.argtypes = (c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p)
+_vsnprintf.restype = c.c_int
+
+
 class Library:
     """libbpf, loaded. Raises OSError if the library is missing or lacks a function."""
 
     def __init__(self) -> None:
         self._so = c.CDLL(SONAME, use_errno=True)
-        self._vsnprintf = c.CDLL(None).vsnprintf
-        # A va_list is passed as an address on x86-64 and on arm64 alike (an array there, a large struct here).
-        self._vsnprintf.argtypes = (c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p)
-        self._vsnprintf.restype = c.c_int
-        self._log: list[str] = []
-        self._print = _PRINT(self._keep)  # kept alive as long as libbpf may call it
         for name, (restype, argtypes) in _PROTOTYPES.items():
             try:
                 function = getattr(self._so, name)
             except AttributeError as e:
                 raise OSError(errno.ENOSYS, f"{SONAME} has no {name}; it is too old") from e
             function.restype, function.argtypes = restype, argtypes
-        self._so.libbpf_set_print(self._print)
-
-    def _keep(self, level: int, fmt: bytes, args: int) -> int:
-        if level < 2 and len(self._log) < _LOG_LINES:  # warnings and information; debug is not asked for
-            buffer = c.create_string_buffer(1 << 16)
-            self._vsnprintf(buffer, len(buffer), fmt, args)
-            self._log.append(buffer.value.decode(errors="replace"))
-        return 0
+        self._so.libbpf_set_print(_printer)
 
     def take_log(self) -> str:
         """What libbpf said since the last call."""
-        log, self._log = "".join(self._log), []
+        log = "".join(_log)
+        _log.clear()
         return log
 
     def call(self, name: str, *args: Any) -> int:
@@ -216,15 +223,15 @@ class Object:
             os.close(fd)
         return b"".join(chunks)
 
-    def detach(self) -> None:
-        """Ends all links; maps stay. Harmless twice."""
-        for link in self._links.values():
-            self._library.try_call("bpf_link__destroy", link)
-        self._links.clear()
+    def detach(self, programs: Iterable[str]) -> None:
+        """Ends these programs' links; maps stay. Harmless twice."""
+        for program in programs:
+            if link := self._links.pop(program, 0):
+                self._library.try_call("bpf_link__destroy", link)
 
     def close(self) -> None:
         """Detaches and unloads. Harmless twice."""
-        self.detach()
+        self.detach(list(self._links))
         if self._handle:
             self._library.close(self._handle)
             self._handle = 0

@@ -42,7 +42,8 @@ class Command:
 
     def release(self) -> None:
         """Let it execute. Raises RunError if the program cannot be executed."""
-        os.write(self._go, b"!")
+        with contextlib.suppress(BrokenPipeError):  # somebody has killed it: poll() will tell
+            os.write(self._go, b"!")
         os.close(self._go)
         self._go = -1
         number = os.read(self._failure, 16)  # ends with the exec: the pipe is close-on-exec

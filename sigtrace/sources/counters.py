@@ -9,11 +9,15 @@ from typing import Final
 
 from sigtrace.sources._libbpf import Map, per_cpu_sum
 from sigtrace.sources.base import Counts
+from sigtrace.sources.ring import Fence
 from sigtrace.sources.wire import COUNT_EXIT, COUNT_KEY, COUNT_SIGNAL, SLOT, SLOTS
 
 #: A cgroup can only be removed once no live process is left in it; what may still come is a signal to a zombie of
 #: it. After this long its keys are read a last time and given back, and again if such a signal made one anew.
 _LINGER_NS: Final = 1_000_000_000
+#: Reading all slots takes a while on many CPUs: not more often than this, unless many cgroups went.
+_INTERVAL_NS: Final = 10_000_000_000
+_MANY: Final = 200
 #: How many removed cgroups are remembered for that; beyond, the oldest are forgotten and a late key stays.
 _REMEMBERED: Final = 65536
 
@@ -28,6 +32,7 @@ class SlotTable:
     def __init__(self, fd: int, cpus: int) -> None:
         self._map = mmap.mmap(fd, cpus * SLOTS * SLOT.size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         self._words = memoryview(self._map).cast("Q")
+        self._fence = Fence()
 
     def items(self) -> Iterator[tuple[int, int, int, int]]:
         """(index, cgroup, what, count) of every slot in use."""
@@ -41,6 +46,7 @@ class SlotTable:
         count = self._words[word + 2]
         self._words[word + 2] = 0
         self._words[word + 1] = 0
+        self._fence()  # or a new owner's count could be wiped out
         self._words[word] = 0
         return count
 
@@ -59,6 +65,8 @@ class Counters:
         self._size = 8 * cpus
         self._gone: dict[int, int] = {}
         self._dirty = False
+        self._given_ns = -_INTERVAL_NS
+        self._news = 0
         self._signals_gone = 0
         self._exits_gone = 0
 
@@ -66,13 +74,15 @@ class Counters:
         """The cgroup was removed."""
         self._gone[cgroup] = time_ns
         self._dirty = True
+        self._news += 1
         if len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
 
     def give_back(self, now_ns: int) -> int:
         """Moves the counts of removed cgroups out of the tables; returns how many keys it gave back."""
-        if not self._dirty:
+        if not self._dirty or (now_ns - self._given_ns < _INTERVAL_NS and self._news < _MANY):
             return 0
+        self._given_ns, self._news = now_ns, 0
         self._dirty = any(now_ns - at < _LINGER_NS for at in self._gone.values())
         dead = {cgroup for cgroup, at in self._gone.items() if now_ns - at >= _LINGER_NS}
         given = 0

@@ -46,7 +46,7 @@ class KernelLedger:
 
     def _refused(self) -> list[int]:
         raw = self._locals.lookup(bytes(4), LOCAL.size * self._cpus)
-        cpus = [LOCAL.unpack_from(raw, i * LOCAL.size)[6:10] for i in range(self._cpus)] if raw else []
+        cpus = [LOCAL.unpack_from(raw, i * LOCAL.size)[6:14] for i in range(self._cpus)] if raw else []
         return [sum(refused) for refused in zip(*cpus, strict=True)] or [0]
 
     def _missed(self) -> int:

@@ -78,3 +78,12 @@ def _ancestors(pid: int, start_ns: int) -> tuple[str, ...]:
     except (OSError, IndexError, ValueError):
         pass  # gone: what is known so far
     return tuple(names)
+
+
+def last_possible_cpu() -> int:
+    """The highest CPU number the kernel may ever use; 0 if it does not say (cpu list format, ``0-3,8``)."""
+    try:
+        with open("/sys/devices/system/cpu/possible", encoding="ascii") as f:
+            return max(int(part.rpartition("-")[2]) for part in f.read().strip().split(","))
+    except (OSError, ValueError):
+        return (os.cpu_count() or 1) - 1

@@ -6,7 +6,7 @@ payload, padded to 8 bytes. Here every record of a ring has one size, so a batch
 
 Memory order. The kernel publishes a record by clearing its busy bit with xchg, and the producer position with a store
 release. A reader must load the position before the headers and the headers before the payloads. x86-64 keeps loads in
-order; arm64 does not, and a plain Python load is a plain load. `_fence` therefore releases and takes a lock: a release
+order; arm64 does not, and a plain Python load is a plain load. `Fence` therefore releases and takes a lock: a release
 followed by an acquire orders all earlier loads before all later ones (Arm ARM B2.3, "barrier-ordered-before":
 [L]; po; [A]), and CPython's locks are made of exactly these two operations. Each position is one aligned 8-byte item
 of a memoryview, which CPython copies with one load or store.
@@ -27,6 +27,19 @@ _HEADER: Final = 8
 Raw = tuple[int, int, bytes]
 
 
+class Fence:
+    """Orders this thread's earlier loads and stores before its later ones; see above."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def __call__(self) -> None:
+        """Release, then acquire."""
+        self._lock.release()
+        self._lock.acquire()
+
+
 class Ring:
     """The reader's side of one ring. One reader at a time."""
 
@@ -45,14 +58,11 @@ class Ring:
         self._producer = memoryview(self._data_map)[:8].cast("Q")
         self._data = memoryview(self._data_map)[page:]
         self._headers = self._data.cast("I")
-        self._lock = threading.Lock()
-        self._lock.acquire()
+        self._fence = Fence()
         self._taken = 0
         self.fd = fd
-
-    def _fence(self) -> None:
-        self._lock.release()
-        self._lock.acquire()
+        self.drained = True
+        """whether the last read left nothing behind"""
 
     def read(self, limit: int = 4096) -> list[Raw]:
         """The records that are complete, oldest first, at most ``limit``; up to the first that is still being written.
@@ -60,8 +70,10 @@ class Ring:
         They stay in the ring until :meth:`advance`.
         """
         consumed, produced = self._consumer[0], self._producer[0]
-        n = min((produced - consumed) // self._stride, limit)
+        waiting = (produced - consumed) // self._stride
+        n = min(waiting, limit)
         self._taken = 0
+        self.drained = True
         if n <= 0:
             return []
         self._fence()
@@ -74,6 +86,7 @@ class Ring:
         self._fence()
         records: list[Raw] = list(self._struct.iter_unpack(self._data[start : start + n * self._stride]))
         self._taken = n * self._stride
+        self.drained = n == waiting
         if not whole:
             records = [r for r in records if not r[0] & _DISCARDED]
         return records

@@ -6,6 +6,7 @@ A test compares every offset here with the compiled object's BTF.
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from dataclasses import replace
 from enum import IntEnum, IntFlag
 from functools import lru_cache
@@ -31,9 +32,9 @@ SLOT = struct.Struct("<QQQ")
 SLOTS: Final = 4096
 PROCESS_KEY = struct.Struct("<QII")
 ZOMBIE = struct.Struct("<Q" + _TASK + "II")
-CONFIG = struct.Struct("<Q4Q4QQQIiIIII")
-#: struct local: what this CPU refused, by budget, is at [6:10]
-LOCAL = struct.Struct("<QQQQIIQQQQ" + _EVENT)
+CONFIG = struct.Struct("<Q8Q8QQQIiIIII")
+#: struct local: what this CPU refused, by budget, is at [6:14]
+LOCAL = struct.Struct("<QQQQII8Q" + _EVENT)
 
 COUNT_SIGNAL: Final = 0x10000
 COUNT_EXIT: Final = 0x20000
@@ -59,6 +60,7 @@ class Flag(IntFlag):
     EXITING = 1 << 14
     TRUNCATED = 1 << 15
     CGROUP_ENTERED = 1 << 16
+    LEAVING = 1 << 17
 
 
 class Ledger(IntEnum):
@@ -77,6 +79,7 @@ class Ledger(IntEnum):
     STOPPING_FULL = 10
     FOLLOW_FULL = 11
     GONE_FULL = 12
+    ZOMBIES_STALE = 13
 
 
 #: enum kind
@@ -90,6 +93,8 @@ KINDS: Final = {
     7: Kind.CGROUP_MKDIR,
 }
 
+_PIDNS: Final = struct.Struct("<I")
+_PIDNS_AT: Final = struct.calcsize("<QQQQIII")
 _SIGNALS: Final = (Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER)
 # A value that a later kernel adds is unknown here, not an error.
 _RESULTS: Final = {r.value: r for r in Result}
@@ -161,10 +166,17 @@ def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
     )
 
 
-def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int) -> list[Event]:
-    """What iter/task wrote, as TASK events of one moment."""
+def time_of(raw: bytes) -> int:
+    """A record's CLOCK_BOOTTIME ns."""
+    return int.from_bytes(raw[:8], "little")
+
+
+def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int, only: Collection[int] | None = None) -> list[Event]:
+    """What iter/task wrote, as TASK events of one moment; ``only``: of these PID namespaces."""
     events = []
     for start in range(0, len(raw) - SNAPSHOT.size + 1, SNAPSHOT.size):
+        if only is not None and _PIDNS.unpack_from(raw, start + _PIDNS_AT)[0] not in only:
+            continue
         *masks, argv_len, status, bits = _MASKS.unpack_from(raw, start + TASK.size)
         events.append(
             Event(

@@ -45,7 +45,7 @@ def test_all_others_only_if_they_are_the_configured_stop_signal(signo):
 def test_what_asks_for_nothing_is_no_request(observation):
     stops = fed(observation)
     assert stops.get(BOX.init.key).requests == []
-    assert stops.stopping(BOX.pidns) is None
+    assert stops.stopping(BOX.pidns, S) is None
 
 
 @pytest.mark.parametrize("result", [Result.OVERFLOW, Result.IGNORED, Result.LOSE_INFO])
@@ -68,9 +68,9 @@ def test_a_kill_belongs_to_the_latest_stop_signal_that_fits():
 
 def test_without_a_kill_the_latest_stop_signal_counts():
     late = BOX.term(2, BASH)
-    assert fed(BOX.term(1), late).get(BOX.init.key).request is late
-    assert fed().get(BOX.init.key).request is None
-    assert fed(BOX.term(1, BASH), BOX.kill(2)).get(BOX.init.key).request is None
+    assert fed(BOX.term(1), late).get(BOX.init.key).request(3) is late
+    assert fed().get(BOX.init.key).request(3) is None
+    assert fed(BOX.term(1, BASH), BOX.kill(2)).get(BOX.init.key).request(3) is None
 
 
 def test_a_stop_signal_after_the_kill_is_none_of_its():
@@ -99,15 +99,15 @@ def test_a_mark_belongs_to_the_kill_just_before_it():
 
 def test_a_namespace_is_stopping_until_its_story_is_told():
     stops = fed(BOX.term(1, **DROPPED))
-    assert stops.stopping(BOX.pidns) is stops.get(BOX.init.key)
-    assert stops.stopping(12345) is None
+    assert stops.stopping(BOX.pidns, S) is stops.get(BOX.init.key)
+    assert stops.stopping(12345, S) is None
     stops.forget(BOX.init.key)
-    assert stops.stopping(BOX.pidns) is None
+    assert stops.stopping(BOX.pidns, S) is None
     assert not stops._inits
 
 
 def test_what_is_remembered_is_bounded_even_if_no_exit_comes():
     stops = fed(*(Container(n).term(n) for n in range(1, _MAX + 51)))
     assert len(stops._stops) == len(stops._inits) == _MAX
-    assert stops.stopping(Container(1).pidns) is None
-    assert stops.stopping(Container(_MAX + 50).pidns)
+    assert stops.stopping(Container(1).pidns, S) is None
+    assert stops.stopping(Container(_MAX + 50).pidns, S)

@@ -126,8 +126,8 @@ def test_a_removed_cgroup_gives_its_keys_back_after_a_second_and_no_other_does(w
     world.map.add(0, 5, COUNT_EXIT, 5)
     world.map.add(0, 6, COUNT_EXIT, 6)
     world.counters.gone(5, 10 * S)
-    assert world.counters.give_back(11 * S - 1) == 0
-    assert world.counters.give_back(11 * S) == 3
+    assert world.counters.give_back(11 * S - 1) == 0  # and not again for ten seconds
+    assert world.counters.give_back(21 * S) == 3
     counts = world.counters.read(0, 0)
     assert (counts.signals, counts.exits) == ({(6, 15, 0): 2}, {(6, 0): 6})
     assert (counts.signals_gone, counts.exits_gone) == (7, 5)
@@ -140,7 +140,7 @@ def test_a_key_made_anew_by_a_late_signal_is_given_back_with_the_next_cgroup(wor
     world.counters.give_back(2 * S)
     world.put(0, 5, signal(15), 1)  # to a zombie of it
     world.counters.gone(6, 3 * S)
-    assert world.counters.give_back(5 * S) == 1
+    assert world.counters.give_back(15 * S) == 1
     assert world.counters.read(0, 0).signals_gone == 1
 
 
