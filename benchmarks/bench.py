@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import bpfstats, build, cells, peers, report
+from benchmarks import bpfstats, build, cells, drain, peers, report
 from benchmarks.bpfstats import Invocation
 from benchmarks.cells import Cell
 from benchmarks.errors import BenchError
@@ -65,6 +65,7 @@ class _Run:
         self.cells: list[Cell] = []
         self.invocations: list[Invocation] = []
         self.failures: list[str] = []
+        self.drains: list[drain.Drain] = []
 
     def throughput(self) -> None:
         for number in range(1, self.arguments.rounds + 1):
@@ -129,6 +130,7 @@ def _write(run: _Run, skipped: list[str], verdicts: list[str]) -> None:
         "failures": run.failures,
         "cells": [dataclasses.asdict(cell) | {"lost": cell.lost, "silent": cell.silent} for cell in run.cells],
         "invocations": [dataclasses.asdict(invocation) for invocation in run.invocations],
+        "drains": [dataclasses.asdict(one) for one in run.drains],
         "verdicts": verdicts,
     }
     output: Path = run.arguments.output
@@ -150,6 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = _Run(parsed, tracers)
         run.throughput()
         run.nanoseconds()
+        run.drains = drain.measure(parsed.rounds)
     except BenchError as error:
         _say(f"bench: {error}")
         return 3
@@ -163,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if run.invocations:
         print(f"\nns a BPF program takes, of the kernel's statistics, {parsed.count} operations a run\n")
         print(report.invocation_table(run.invocations))
+    print(f"\nour reader: {report.drain_line(run.drains)}")
     print("", *verdicts, *(f"SKIPPED {reason}" for reason in skipped), sep="\n")
     print(*(f"FAILED {reason}" for reason in run.failures), f"every round is in {parsed.output}", sep="\n")
     return 1 if run.failures else 0

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from benchmarks.bpfstats import Invocation
 from benchmarks.cells import Cell
+from benchmarks.drain import Drain
 from benchmarks.peers import EMPTY, NONE, TRACE, WATCH
 from benchmarks.statistic import Summary, Target, summarize
 
@@ -93,6 +94,13 @@ def invocation_table(found: Sequence[Invocation]) -> str:
         above = None if tracer == EMPTY else above_empty(found, load, tracepoint, tracer)
         rows.append([load, tracepoint, tracer, program, show(summarize(times), 1), show(above, 1)])
     return _table(rows)
+
+
+def drain_line(drains: Sequence[Drain]) -> str:
+    """Million records a CPU second."""
+    rates = sorted(one.records / one.cpu_s / 1e6 for one in drains)
+    middle = rates[len(rates) // 2]
+    return f"{middle:.1f} ({rates[0]:.1f}–{rates[-1]:.1f}) million records per CPU second (target: 4.5 or more)"
 
 
 def verdicts(cells: Sequence[Cell], found: Sequence[Invocation]) -> Iterator[str]:
