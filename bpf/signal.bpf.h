@@ -76,16 +76,25 @@ static __always_inline bool is_followed(struct task_struct *target)
 	return bpf_map_lookup_elem(&followed, &key);
 }
 
-/* Whether a detector needs this signal_generate. CHURN does not come here. */
+/* Whether a detector can need this signal at all, by direct loads alone: most end here. CHURN does not come here. */
+static __always_inline bool may_matter(struct task_struct *target, int signo)
+{
+	if (BIT(signo) & (STOP_SIGNALS | FAULTS))
+		return true;
+	/* signal_generate runs after complete_signal: a signal that ends the group has already marked it. */
+	return level_of(target) || (!(BIT(signo) & HARMLESS) && target->signal->flags & SIGNAL_GROUP_EXIT);
+}
+
+/* Whether a detector needs it, of those that may matter. */
 static __always_inline bool generate_matters(struct task_struct *target, int signo, bool sent)
 {
 	if (BIT(signo) & STOP_SIGNALS)
 		return true;
-	if (BIT(signo) & HARMLESS)
-		return sent && is_ns_init(target);
-	if (!sent && !(BIT(signo) & FAULTS))
-		return false; /* timers, SIGPIPE */
-	return disposition_in(target->sighand, signo) == HANDLER_DEFAULT || (sent && is_ns_init(target));
+	if (BIT(signo) & FAULTS && disposition_in(target->sighand, signo) == HANDLER_DEFAULT)
+		return true; /* else a JVM's or a browser's daily bread */
+	if (!(BIT(signo) & HARMLESS) && target->signal->flags & SIGNAL_GROUP_EXIT)
+		return true;
+	return sent && is_ns_init(target);
 }
 
 static __always_inline void mark_stopping(u32 pidns, u64 until)
@@ -185,7 +194,9 @@ int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct 
 	     int result)
 {
 	count_signal(cgroup_of(target), signo, result);
-	if (!(config.signal_mask & BIT(signo)) || (BIT(signo) & CHURN && !config.tell_all && !config.follow))
+	if (!(config.signal_mask & BIT(signo)))
+		return 0;
+	if (!config.tell_all && !config.follow && (BIT(signo) & CHURN || !may_matter(target, signo)))
 		return 0;
 	return tell_generate(target, siginfo, signo, group, result);
 }
@@ -202,27 +213,23 @@ int BPF_PROG(signal_deliver, int signo, struct kernel_siginfo *siginfo, struct k
 
 	if (!(config.signal_mask & BIT(signo)))
 		return 0;
-	if (info == INFO_REAL)
-		code = code_of(siginfo);
 	if (config.follow) {
 		WITH_CURRENT(key_of, &key);
 		if (!bpf_map_lookup_elem(&followed, &key))
 			return 0;
-		cgroup = WITH_CURRENT(cgroup_of);
-	} else if (config.tell_all) {
-		cgroup = WITH_CURRENT(cgroup_of);
-	} else {
-		/* SIGKILL arrives at each thread of a group that exits; its cause is in signal_generate. */
-		if (BIT(signo) & CHURN || signo == SIGKILL)
-			return 0;
-		if (!WITH_CURRENT(level_of))
-			return 0; /* no container's */
-		cgroup = WITH_CURRENT(cgroup_of);
-		if (!(WITH_CURRENT(is_ns_init) &&
-		      (BIT(signo) & STOP_SIGNALS || handler == HANDLER_DEFAULT || (code <= 0 && code != SI_TIMER))) &&
-		    !is_stopping(WITH_CURRENT(pidns_of)))
-			return 0;
+	} else if (!config.tell_all && (BIT(signo) & CHURN || signo == SIGKILL || !WITH_CURRENT(level_of))) {
+		/* SIGKILL arrives at each thread of a group that exits; its cause is in signal_generate. And what no
+		 * container got, nobody asks for. */
+		return 0;
 	}
+	if (info == INFO_REAL)
+		code = code_of(siginfo);
+	if (!config.follow && !config.tell_all &&
+	    !(WITH_CURRENT(is_ns_init) &&
+	      (BIT(signo) & STOP_SIGNALS || handler == HANDLER_DEFAULT || (code <= 0 && code != SI_TIMER))) &&
+	    !is_stopping(WITH_CURRENT(pidns_of)))
+		return 0;
+	cgroup = WITH_CURRENT(cgroup_of);
 	if (!admit(cgroup, BUDGET_EVENT, &now))
 		return 0;
 	event = reserve_event();

@@ -17,7 +17,7 @@ from typing import Final, Self
 from sigtrace.attribution.attributor import Attributor
 from sigtrace.attribution.cgroups import Cgroups
 from sigtrace.detectors.chain import Chain
-from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError
+from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError, RunError
 from sigtrace.model.causes import Severity
 from sigtrace.model.event import Kind
 from sigtrace.model.filter import WorkloadFilter
@@ -38,6 +38,8 @@ from sigtrace.sources.select import choose
 _STEP_S: Final = 0.2
 #: What was recorded before the end is told within this time.
 _FINISH_S: Final = 1.0
+#: How long a command that was asked to end is still followed.
+_PATIENCE_S: Final = 1.0
 #: After the command of `trace -- CMD` has ended: its last events are reaped and freed by then.
 _LINGER_S: Final = 0.1
 _SHOWN: Final = frozenset(
@@ -68,7 +70,9 @@ class Stop:
 def stop_signals() -> Iterator[Stop]:
     """SIGINT and SIGTERM ask for the end while this is open."""
     stop = Stop()
-    old = {signo: signal.signal(signo, stop) for signo in (signal.SIGINT, signal.SIGTERM)}
+    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wanted = [signo for signo in asking if signo != signal.SIGHUP or signal.getsignal(signo) is not signal.SIG_IGN]
+    old = {signo: signal.signal(signo, stop) for signo in wanted}  # nohup keeps what it asked for
     try:
         yield stop
     finally:
@@ -105,7 +109,7 @@ class Capture:
         """Tell that nothing can be missed any more, once the snapshot is through."""
         self.pipeline.step(0)
         kind = self.hierarchy.kind.name.lower()
-        print(f"sigtrace: ready backend={self.backend} cgroups={kind}", file=sys.stderr, flush=True)
+        _tell(f"ready backend={self.backend} cgroups={kind}")
 
     def run(self, done: Callable[[], bool]) -> None:
         """Events through the pipeline until it is done."""
@@ -196,7 +200,7 @@ def watch(
             capture.ready()
             capture.run(_until(stop, duration_s))
             capture.finish()
-        _say_unwritten(writer)
+        _finish_writing(writer)
     return EXIT_FINDINGS if fail_on and tally.worst and tally.worst >= fail_on else EXIT_OK
 
 
@@ -243,7 +247,7 @@ def trace(
                 else:
                     capture.run(_until(stop, duration_s))
                 capture.finish()
-            _say_unwritten(writer)
+            _finish_writing(writer)
         finally:
             if command:
                 command.abandon()
@@ -251,22 +255,35 @@ def trace(
 
 
 def _follow(command: Command, capture: Capture, stop: Stop, duration_s: float | None) -> None:
-    """Until the command has ended. A SIGTERM to us is passed on; a terminal's SIGINT it got itself."""
+    """Until the command has ended. A terminal's SIGINT it got itself; SIGTERM and SIGHUP to us are passed on."""
     done = _until(stop, duration_s)
     capture.run(lambda: command.poll() or done())
-    if command.status is None and stop.signo == signal.SIGTERM:
-        command.signal(signal.SIGTERM)
+    if command.status is None and stop.signo in (signal.SIGTERM, signal.SIGHUP):
+        command.signal(stop.signo)
     if stop.asked:
-        patience = time.monotonic() + 1
+        patience = time.monotonic() + _PATIENCE_S
         capture.run(lambda: command.poll() or time.monotonic() > patience)
     linger = time.monotonic() + _LINGER_S
     capture.run(lambda: time.monotonic() > linger)
+    if not command.poll():
+        _tell(f"the command (pid {command.pid}) still runs, no longer traced")
 
 
-def _say_unwritten(writer: LineWriter) -> None:
+def _tell(line: str) -> None:
+    """A line for a person, on stderr; if nobody can read it, that changes nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"sigtrace: {line}", file=sys.stderr, flush=True)
+
+
+def _finish_writing(writer: LineWriter) -> None:
+    """Raises RunError if the stream failed (a full disk); one that was closed is no failure."""
     left = writer.close(_FINISH_S / 2)
+    if writer.failure is not None:
+        raise RunError(
+            f"cannot write to standard output: {writer.failure.strerror}", next_step="make room, or write elsewhere"
+        )
     if left and not writer.closed:
-        print(f"sigtrace: {left} lines were not written: nobody read them in time", file=sys.stderr)
+        _tell(f"{left} lines were not written: nobody read them in time")
 
 
 def run_in_background(capture: Capture) -> Callable[[], None]:

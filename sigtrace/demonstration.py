@@ -104,7 +104,7 @@ def run(names: tuple[str, ...], backend: str) -> int:
         return EXIT_FINDINGS
     many = f"{len(names)} containers stopped, {len(names)} right verdicts" if len(names) > 1 else "A right verdict"
     print(style(f"{many}, in {seconds:.1f} s.", "green", "bold"))
-    print("On a node with containers: sigtrace watch. One's own program: sigtrace trace -- CMD.")
+    print("Next: sigtrace watch, on a node with containers; sigtrace trace -- CMD, for a program.")
     return EXIT_OK
 
 

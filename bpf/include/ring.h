@@ -49,7 +49,6 @@ static __always_inline void submit_event(struct event *event)
 	u64 flags = wake_flags(event->time_ns);
 
 	bpf_ringbuf_submit(event, flags);
-	enter(LEDGER_RECORDED_EVENT);
 }
 
 static __always_inline void submit_life(struct life *life)
@@ -57,7 +56,6 @@ static __always_inline void submit_life(struct life *life)
 	u64 flags = wake_flags(life->event.time_ns);
 
 	bpf_ringbuf_submit(life, flags);
-	enter(LEDGER_RECORDED_LIFE);
 }
 
 #endif

@@ -69,7 +69,12 @@ static __always_inline u32 FLAVOUR(fill_task)(struct task_struct *t, struct task
 	ref->uid = READ(t, cred, uid.val);
 	ref->parent_tgid = READ(parent, tgid);
 	COPY_COMM(ref->comm, t);
-	read_upid(READ(t, group_leader, thread_pid), level, &ref->nspid, &ref->pidns);
+	if (level) {
+		read_upid(READ(t, group_leader, thread_pid), level, &ref->nspid, &ref->pidns);
+	} else { /* a constant index needs no helper */
+		ref->nspid = READ(t, group_leader, thread_pid, numbers[0].nr);
+		ref->pidns = READ(t, group_leader, thread_pid, numbers[0].ns, ns.inum);
+	}
 	entered = nonzero(ref->parent_cgroup ^ ref->cgroup);
 	init = nonzero(level) & ~nonzero(ref->nspid ^ 1);
 	return F_CGROUP_ENTERED * (u32)entered | F_NS_INIT * (u32)init | F_CONTAINER_INIT * (u32)(init & entered) |

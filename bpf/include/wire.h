@@ -128,10 +128,8 @@ struct zombie {
 	u32 flags;
 };
 
-/* What did not become a record or a count, and why; and what did, so that the sum can be checked. */
+/* What did not become a record or a count, and why. What did is the ring's producer position. */
 enum ledger {
-	LEDGER_RECORDED_EVENT,
-	LEDGER_RECORDED_LIFE,
 	LEDGER_LIMITED_EVENT,
 	LEDGER_LIMITED_LIFE,
 	LEDGER_RING_EVENT,

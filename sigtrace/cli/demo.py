@@ -25,6 +25,6 @@ def demo(scenario: tuple[str, ...], listing: bool, backend: str) -> int:
     if listing:
         width = max(map(len, known))
         for name, title in known.items():
-            click.echo(f"{name:{width}}  {title}")
+            click.echo(click.wrap_text(title, 78, f"{name:{width}}  ", " " * (width + 2)))
         return 0
     return demonstration.run(scenario or tuple(known), backend)

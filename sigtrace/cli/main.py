@@ -98,10 +98,12 @@ def _tell(error: Exception, *, verbose: bool) -> int:
             detail = "".join(traceback.format_exception(error))
     from sigtrace.model.text import printable
 
-    if sys.stderr is not None:
-        print(f"sigtrace: {printable(' '.join(line.split()))}", file=sys.stderr)
-        if verbose and detail:
-            print("\n".join(printable(one) for one in detail.expandtabs().splitlines()), file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # nobody can be told; the status says it all the same
+        if sys.stderr is not None:
+            print(f"sigtrace: {printable(' '.join(line.split()))}", file=sys.stderr)
+            if verbose and detail:
+                print("\n".join(printable(one) for one in detail.expandtabs().splitlines()), file=sys.stderr)
+            sys.stderr.flush()
     return status
 
 
@@ -138,6 +140,11 @@ def _flush(status: int) -> int:
     except (OSError, ValueError):
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     return status
 
 

@@ -121,13 +121,15 @@ class Dropped:
         first = case.first.event
         init = self._processes.known(first.task) if first.task else Task(0, 0)
         others = self._processes.others(init)
-        case.cause = case.cause or _cause(case.first, init, others)
+        listed = self._processes.listed_ns(init.pidns) >= first.time_ns
+        case.cause = case.cause or _cause(first, init, others, listed=listed)
+        by_shell = case.cause in ("shell-form", "script-without-exec")
         case.told = case.count
         return Finding(
             code=CODE,
             cause=case.cause,
-            severity=codes.severity(CODE, case.cause),
-            certainty=Certainty.OBSERVED if init.argv else Certainty.INFERRED,
+            severity=codes.severity(CODE, case.cause, nested=not first.container_init),
+            certainty=Certainty.INFERRED if init.argv is None or (by_shell and not listed) else Certainty.OBSERVED,
             time_ns=now_ns,
             wall_ns=first.wall_ns + (now_ns - first.time_ns),
             workload=case.first.workload,
@@ -143,16 +145,18 @@ class Dropped:
         )
 
 
-def _cause(observation: Observation, init: Task, others: list[Task]) -> str:
-    """For a container's init by its argv; what comes from inside, or goes to a nested init, is by design."""
-    event = observation.event
-    if not event.container_init or (event.sender is not None and not event.outside):
+def _cause(event: Event, init: Task, others: list[Task], *, listed: bool) -> str:
+    """By PID 1's argv; what comes from inside its namespace is by the kernel's design.
+
+    ``listed``: ``others`` is known. If it is not, a shell in front is taken to have a child.
+    """
+    if event.sender is not None and not event.outside:
         return "from-inside"
     if init.argv is None:
         return "unknown"
-    if others and is_shell_form(init.argv):
+    if (others or not listed) and is_shell_form(init.argv):
         return "shell-form"
-    if others and script_of(init.argv):
+    if (others or not listed) and script_of(init.argv):
         return "script-without-exec"
     return "no-handler"
 
@@ -160,6 +164,10 @@ def _cause(observation: Observation, init: Task, others: list[Task]) -> str:
 def name_of(task: Task) -> str:
     """``gunicorn (pid 8)``, with the pid that the container knows."""
     return f"{task.comm} (pid {task.ns_pid or task.pid})"
+
+
+def _which(case: _Open) -> str:
+    return "PID 1" if case.first.event.container_init else "the init of a nested PID namespace"
 
 
 def _message(case: _Open, init: Task, others: list[Task]) -> str:
@@ -174,7 +182,7 @@ def _message(case: _Open, init: Task, others: list[Task]) -> str:
         )
         return f"{who} from inside, and the kernel dropped it: from inside even SIGKILL cannot end a namespace's init"
     text = (
-        f"the kernel dropped {name}{times}: PID 1 has no handler for it, and default actions don't apply to a "
+        f"the kernel dropped {name}{times}: {_which(case)} has no handler for it, and default actions don't apply to a "
         f"namespace's init"
     )
     if not others:

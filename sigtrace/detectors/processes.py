@@ -56,6 +56,10 @@ class Processes:
                 del self._members[pidns]
                 self._snapshots.pop(pidns, None)
 
+    def listed_ns(self, pidns: int) -> int:
+        """When the namespace's processes were last listed (CLOCK_BOOTTIME ns); 0: never."""
+        return self._snapshots.get(pidns, 0)
+
     def known(self, task: Task) -> Task:
         """The task with what is known of it: its argv."""
         return self._tasks.get(task.key, task) if task.argv is None else task

@@ -190,8 +190,8 @@ _CODES = (
             ),
             Cause(
                 "rate-limited",
-                "one container made more records than it may; its counts stay exact",
-                "look at that container: such a storm is rarely meant",
+                "one cgroup (a container, or the host's own processes) made more records than it may; all are counted",
+                "find it with sigtrace trace: such a storm is rarely meant",
                 WARNING,
             ),
             Cause(

@@ -41,6 +41,8 @@ class Workload:
     @property
     def title(self) -> str:
         """What a person calls it."""
+        if self.kind is WorkloadKind.HOST:
+            return f"host {self.cgroup}" if self.cgroup and self.cgroup != "/" else "host"
         name = self.container_name or (self.container_id or "")[:12] or self.cgroup or f"cgroup {self.cgroup_id}"
         if self.pod:
             return f"{self.namespace or '?'}/{self.pod} · {name}"

@@ -43,6 +43,8 @@ class LineWriter:
         self._ending = False
         self._news = threading.Condition()
         self.closed = False
+        self.failure: OSError | None = None
+        """what ended it, if it was no reader's leaving (a full disk)"""
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -74,8 +76,10 @@ class LineWriter:
                 self._writing = len(lines)
             try:
                 self._write("".join(lines))
-            except (OSError, ValueError):
+            except (OSError, ValueError) as e:
                 self.closed = True
+                if isinstance(e, OSError) and not isinstance(e, BrokenPipeError):
+                    self.failure = e
                 if self._on_closed:
                     self._on_closed()
                 return

@@ -53,6 +53,8 @@ def fate(event: Event) -> str:
         return ", ".join([words, *states])
     if event.disposition is Disposition.IGNORE:
         return "ignored by choice (SIG_IGN)"
+    if event.signo == signals.SIGCONT:
+        return "no handler; if it was stopped, it goes on"
     if not signals.is_fatal(event.signo):
         return "ignored by default"
     if event.exiting:
@@ -87,6 +89,8 @@ def event_lines(observation: Observation, style: Style) -> list[str]:
         details += [(what, ("red",) if bad else ()), (f"from {source(event)}", ("dim",))]
     elif event.kind is Kind.SIGNAL_DELIVER:
         handler = event.disposition.word if event.disposition is not None else "?"
+        if event.signo == signals.SIGKILL:
+            handler = "perhaps nobody's: the kernel ends each thread of a group with it"
         head = f"{signals.name(event.signo)} taken up by {target} ({handler})"
     elif event.kind is Kind.EXEC and event.task:
         head = f"exec {target}"

@@ -313,7 +313,8 @@ class BpfSource:
 
     def ledger(self) -> dict[str, int]:
         """The kernel's ledger by name: recorded, limited, and what found no room."""
-        return self._ledger.read()
+        recorded = zip(("recorded_event", "recorded_life"), self._rings, strict=False)
+        return {name: ring.produced() for name, ring in recorded} | self._ledger.read()
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""

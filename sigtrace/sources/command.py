@@ -32,7 +32,7 @@ class Command:
         try:
             if os.read(go, 1):
                 # As subprocess does: a program expects these at their defaults, and Python ignores them.
-                for signo in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
+                for signo in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     signal.signal(signo, signal.SIG_DFL)
                 os.execvp(self._argv[0], self._argv)  # noqa: S606  # the user's own command
         except OSError as e:

@@ -98,6 +98,10 @@ class Ring:
             self._consumer[0] = self._consumer[0] + self._taken
             self._taken = 0
 
+    def produced(self) -> int:
+        """How many records were ever put into it."""
+        return int(self._producer[0]) // self._stride
+
     def waiting(self) -> int:
         """How many records are in it, complete or not."""
         return int(self._producer[0] - self._consumer[0]) // self._stride

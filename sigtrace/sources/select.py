@@ -70,6 +70,7 @@ def choose(name: str, host: Host) -> str:
 
 def no_backend(known: list[Backend]) -> HostError:
     """What to say when none works: each one's first reason, and the fix for the first that can be mended here."""
-    reasons = "; ".join(f"{backend.name}: {backend.refusals[0]}" for backend in known if backend.refusals)
+    mendable = [backend for backend in known if backend.refusals and backend.refusals[0] is not _LATER]
+    reasons = "; ".join(f"{backend.name}: {backend.refusals[0]}" for backend in mendable)
     fixes = [backend.refusals[0].fix for backend in known if backend.refusals and backend.refusals[0] is not _LATER]
     return HostError(f"no backend works on this host ({reasons})", next_step=fixes[0] if fixes else "")

@@ -66,20 +66,18 @@ class Flag(IntFlag):
 class Ledger(IntEnum):
     """enum ledger: the index into the ledger map."""
 
-    RECORDED_EVENT = 0
-    RECORDED_LIFE = 1
-    LIMITED_EVENT = 2
-    LIMITED_LIFE = 3
-    RING_EVENT = 4
-    RING_LIFE = 5
-    COUNTS_FULL_SIGNAL = 6
-    COUNTS_FULL_EXIT = 7
-    ZOMBIES_FULL = 8
-    LIMITS_FULL = 9
-    STOPPING_FULL = 10
-    FOLLOW_FULL = 11
-    GONE_FULL = 12
-    ZOMBIES_STALE = 13
+    LIMITED_EVENT = 0
+    LIMITED_LIFE = 1
+    RING_EVENT = 2
+    RING_LIFE = 3
+    COUNTS_FULL_SIGNAL = 4
+    COUNTS_FULL_EXIT = 5
+    ZOMBIES_FULL = 6
+    LIMITS_FULL = 7
+    STOPPING_FULL = 8
+    FOLLOW_FULL = 9
+    GONE_FULL = 10
+    ZOMBIES_STALE = 11
 
 
 #: enum kind

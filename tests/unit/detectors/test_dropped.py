@@ -57,10 +57,13 @@ def test_a_delivery_is_no_drop():
     assert not is_drop(BOX.deliver(0, ns_init=True, result=Result.IGNORED).event)
 
 
-def findings(*steps, processes=(), until=None):
+def findings(*steps, processes=(), until=None, listed=False):
+    """``listed``: a snapshot after the stop has told who is in the container."""
     known = Processes()
     for task in processes:
         known.feed(BOX.exec(0, task).event)
+    for observation in BOX.snapshot(S, *processes) if listed else ():
+        known.feed(observation.event)
     return run(Dropped(known), *steps, until=until)
 
 
@@ -84,7 +87,7 @@ def pid_1(argv):
 )
 def test_the_cause_is_what_pid_1_is(argv, alone, cause, certainty):
     processes = [pid_1(argv)] if alone else [pid_1(argv), BOX.child(comm="gunicorn")]
-    (finding,) = findings(BOX.term(1, **DROPPED), processes=processes)
+    (finding,) = findings(BOX.term(1, **DROPPED), processes=processes, listed=True)
     assert (finding.code, finding.cause, finding.certainty) == ("signal-dropped", cause, certainty)
     assert finding.severity is Severity.ERROR or cause == "unknown"
     assert finding.subject.argv == argv
@@ -108,10 +111,17 @@ def test_from_inside_is_by_design(signo):
     assert f"sh (pid 2) sent {signals.name(signo)} to PID 1" in finding.message
 
 
-def test_to_a_nested_init_it_is_by_design_even_from_outside():
-    (finding,) = findings(BOX.term(1, container_init=False, **DROPPED), processes=[pid_1(SHELL_FORM)])
-    assert (finding.cause, finding.severity) == ("from-inside", Severity.INFO)
+def test_to_a_nested_init_from_outside_it_has_its_cause_and_is_only_worth_knowing():
+    (finding,) = findings(BOX.term(1, container_init=False, **DROPPED), processes=[pid_1(PROGRAM)])
+    assert (finding.cause, finding.severity) == ("no-handler", Severity.INFO)
     assert "nested" in finding.message
+    assert "inside" not in finding.message
+
+
+@pytest.mark.parametrize(("argv", "cause"), [(SHELL_FORM, "shell-form"), (SCRIPT, "script-without-exec")])
+def test_a_shell_whose_children_could_not_be_listed_is_only_inferred(argv, cause):
+    (finding,) = findings(BOX.term(1, **DROPPED), processes=[pid_1(argv)])
+    assert (finding.cause, finding.certainty) == (cause, Certainty.INFERRED)
 
 
 def test_the_kernel_itself_is_not_inside():

@@ -46,7 +46,7 @@ def test_the_fate_of_a_signal_never_claims_more_than_the_kernel_said(fields, wor
     assert fate(BOX.term(0, **fields).event) == words
 
 
-@pytest.mark.parametrize("signo", [17, 18, 19, 23, 28])
+@pytest.mark.parametrize("signo", [17, 19, 23, 28])
 def test_a_signal_that_does_nothing_by_default_is_not_dropped(signo):
     assert fate(BOX.signal(0, signo, **DROPPED).event) == "ignored by default"
 

@@ -207,7 +207,6 @@ def test_a_loss_is_news_once():
     assert ledger.news() == []
     maps.entries[Ledger.RING_EVENT] = 3
     maps.entries[Ledger.RING_LIFE] = 4
-    maps.entries[Ledger.RECORDED_EVENT] = 99
     assert ledger.news() == [(Loss.RING_FULL, 7)]
     assert ledger.news() == []
     maps.entries[Ledger.RING_LIFE] += 1
