@@ -140,7 +140,10 @@ def test_nothing_of_ours_is_handed_down(box):
         box.start(SLEEP)
         box.wait_ready()
         status = status_of(box.init_pid)
-        assert {status[f"Sig{which}"][0] for which in ("Blk", "Ign", "Cgt")} == {"0" * 16}
+        # 32 and 33 are glibc's own: its posix_spawn (make uses it) leaves them ignored, and its sigaction lets nobody
+        # change that.
+        own = 1 << 31 | 1 << 32
+        assert not any(int(status[f"Sig{which}"][0], 16) & ~own for which in ("Blk", "Ign", "Cgt"))
         assert names_in(f"/proc/{box.init_pid}/fd") == ["0", "1", "2"]
         environment = Path(f"/proc/{box.init_pid}/environ").read_text().strip("\0").split("\0")
         assert {word.partition("=")[0] for word in environment} <= {"PATH", "PWD", "OLDPWD"}
