@@ -82,7 +82,8 @@ class Counters:
         """Moves the counts of removed cgroups out of the tables; returns how many keys it gave back."""
         if not self._dirty or (now_ns - self._given_ns < _INTERVAL_NS and self._news < _MANY):
             return 0
-        self._given_ns, self._news = now_ns, 0
+        self._given_ns = now_ns
+        self._news = sum(now_ns - at < _LINGER_NS for at in self._gone.values())
         self._dirty = any(now_ns - at < _LINGER_NS for at in self._gone.values())
         dead = {cgroup for cgroup, at in self._gone.items() if now_ns - at >= _LINGER_NS}
         given = 0

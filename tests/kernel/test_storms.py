@@ -135,9 +135,9 @@ def check_churn(load, cgroup, count):
         source.read(0)
         before, keys = source.counts(), source.counters.keys()
         said, _ = storm(source, load, "churn", "--count", count, "--burst", 20, "--cgroup", cgroup)
-        time.sleep(2.1)  # the last cgroups' keys are given back a second after their end
-        source.read(0)
-        source.read(0)
+        deadline = time.monotonic() + 30  # a few are given back ten seconds after the last, many at once
+        while source.counters.keys() > keys + 100 and time.monotonic() < deadline:
+            source.read(0.1)
         after = source.counts()
         grown = after.signals_total - before.signals_total
         print(f"{count:,} cgroups: {said['signals']:,} SIGURG; {source.counters.keys() - keys} keys more than before")
@@ -148,8 +148,7 @@ def check_churn(load, cgroup, count):
 
 def test_removed_cgroups_give_their_keys_back(bpf_host, load, cgroup):
     sent, counted_more, keys, ledger = check_churn(load, cgroup, 3000)
-    assert counted_more >= sent
-    assert counted_more - sent < sent // 100 + 5000, "far more than the load and its SIGCHLDs"
+    assert sent + 3000 <= counted_more < sent + 3000 + 5000, "each cgroup's process ends with a SIGCHLD"
     assert keys < 300
     assert ledger["missed"] == 0
 
@@ -157,6 +156,7 @@ def test_removed_cgroups_give_their_keys_back(bpf_host, load, cgroup):
 @pytest.mark.prove
 def test_a_hundred_thousand_cgroups_leave_counts_exact_and_memory_flat(bpf_host, load, cgroup):
     sent, counted_more, keys, ledger = check_churn(load, cgroup, 100_000)
-    assert sent <= counted_more < sent + sent // 100 + 50_000
+    # Each cgroup's process ends with a SIGCHLD; the rest of the machine goes on too.
+    assert sent + 100_000 <= counted_more < sent + 100_000 + 50_000
     assert keys < 1000
     assert ledger["missed"] == 0
