@@ -71,7 +71,7 @@ class Killed:
             )
         elif role in (SenderRole.RUNTIME, SenderRole.KUBELET):
             cause, certainty = "no-stop-signal", Certainty.HEURISTIC
-            message = f"{_who(kill)} sent SIGKILL with no stop signal before it"
+            message = f"{_who(kill)} sent SIGKILL; no stop signal was seen before it"
         elif role is SenderRole.SHELL:
             cause, certainty = "manual", Certainty.HEURISTIC
             message = f"{_who(kill)} sent SIGKILL; not the OOM killer"

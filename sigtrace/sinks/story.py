@@ -43,7 +43,7 @@ def headline(shutdown: Shutdown) -> str:
         }.get(cause or "", f"{name} did not end it")
         return f"SIGKILL after {grace}: {why}"
     if outcome == "killed":
-        return f"SIGKILL with no stop signal before it ({cause})"
+        return f"SIGKILL; no stop signal was seen before it ({cause})"
     if outcome == "oom":
         return "the OOM killer took its main process"
     if outcome == "crashed":

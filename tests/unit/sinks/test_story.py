@@ -78,7 +78,7 @@ def lines_of(box, name, style=PLAIN):
         ("pending", "SIGKILL after 30.0 s: SIGTERM stayed pending"),
         ("slow", "SIGKILL after 30.0 s: it heard SIGTERM and was not done"),
         ("cgroup.kill", "SIGKILL after 10.0 s: it never heard SIGTERM"),
-        ("killed", "SIGKILL with no stop signal before it (manual)"),
+        ("killed", "SIGKILL; no stop signal was seen before it (manual)"),
         ("oom", "the OOM killer took its main process"),
         ("graceful", "graceful in 1.0 s"),
         ("terminated", "ended by SIGTERM's default action in 1 ms: nothing was cleaned up"),
