@@ -24,9 +24,9 @@ class Drain:
 
 def measure(rounds: int) -> list[Drain]:
     """Fill the ring, then drain it in batches as the source does; so many times."""
-    from sigtrace.sources import bpf
+    from sigtrace.sources import bpf, options
 
-    source = bpf.BpfSource(bpf.BpfOptions(signal_mask=1 << 22, tell_all=True, events_bytes=_RING_BYTES))
+    source = bpf.BpfSource(options.BpfOptions(signal_mask=1 << 22, tell_all=True, events_bytes=_RING_BYTES))
     found = []
     try:
         source.open()

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Final, Self
 
@@ -21,17 +20,18 @@ from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError, RunError
 from sigtrace.model.causes import Severity
 from sigtrace.model.event import Kind
 from sigtrace.model.filter import WorkloadFilter
-from sigtrace.model.finding import Finding, Verdict
 from sigtrace.model.workload import Observation
 from sigtrace.pipeline import Pipeline
 from sigtrace.sinks.base import LineWriter, Sink
+from sigtrace.sinks.chosen import Filtered, Tally
 from sigtrace.sinks.jsonl import Jsonl
 from sigtrace.sinks.story import Story
 from sigtrace.sinks.style import Style
 from sigtrace.sinks.text import EventText
-from sigtrace.sources.bpf import BpfOptions, BpfSource
+from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.command import Command
 from sigtrace.sources.host import read_host
+from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.select import choose
 
 #: The longest a loop sleeps: how soon a signal to us is noticed.
@@ -126,52 +126,6 @@ class Capture:
     def lost(self) -> dict[str, int]:
         """The kernel's ledger."""
         return self._source.ledger()
-
-
-@dataclass
-class Tally:
-    """A :class:`sigtrace.sinks.base.Sink` that only remembers how bad it was."""
-
-    worst: Severity | None = None
-    verdicts: list[Verdict] = field(default_factory=list)
-    keep: bool = False
-
-    def observation(self, observation: Observation) -> None:
-        """Not counted."""
-
-    def verdict(self, verdict: Verdict) -> None:
-        """The worst finding so far."""
-        if isinstance(verdict, Finding) and (self.worst is None or verdict.severity > self.worst):
-            self.worst = verdict.severity
-        if self.keep:
-            self.verdicts.append(verdict)
-
-    def take_dropped(self) -> int:
-        """Nothing."""
-        return 0
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-class Filtered:
-    """A sink behind the user's filter."""
-
-    def __init__(self, sink: Sink, chosen: WorkloadFilter) -> None:
-        self._sink = sink
-        self._filter = chosen
-        self.take_dropped = sink.take_dropped
-        self.close = sink.close
-
-    def observation(self, observation: Observation) -> None:
-        """If its target or its sender is meant; losses always are."""
-        if observation.event.kind is Kind.LOST or self._filter.observation(observation):
-            self._sink.observation(observation)
-
-    def verdict(self, verdict: Verdict) -> None:
-        """If its workload is meant."""
-        if verdict.workload is None or self._filter.verdict(verdict):
-            self._sink.verdict(verdict)
 
 
 def _until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final
 
-from sigtrace.agent import Capture, Tally, run_in_background, stop_signals
+from sigtrace.agent import Capture, run_in_background, stop_signals
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, RunError
 from sigtrace.lab.scenario import Result, Scenario
 from sigtrace.lab.scenario import run as run_scenario
@@ -15,9 +15,10 @@ from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model import signals
 from sigtrace.model.finding import Finding, Shutdown, Verdict
 from sigtrace.model.text import command_line
+from sigtrace.sinks.chosen import Tally
 from sigtrace.sinks.story import belongs_to_shutdown, finding_story, shutdown_story
 from sigtrace.sinks.style import Style
-from sigtrace.sources.bpf import BpfOptions
+from sigtrace.sources.options import BpfOptions
 
 #: From the end of a container to the verdict: far longer than it takes.
 _PATIENCE_S: Final = 5.0

@@ -9,7 +9,6 @@ import os
 import select
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
@@ -21,6 +20,7 @@ from sigtrace.sources._libbpf import LibbpfError, Library, Object
 from sigtrace.sources.base import Batch, Counts
 from sigtrace.sources.counters import Counters, SlotTable
 from sigtrace.sources.ledger import KernelLedger
+from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.procfs import Ancestry, last_possible_cpu, with_argv
 from sigtrace.sources.ring import Raw, Ring
 
@@ -43,35 +43,9 @@ _LINGERING_POLLS: Final = 5
 _HOLD_NS: Final = 5_000_000
 _WALL_INTERVAL_NS: Final = 10_000_000_000
 _LEDGER_INTERVAL_NS: Final = 1_000_000_000
-_SECOND: Final = 1_000_000_000
 _LISTING_NS: Final = 20_000_000
 #: ASKS_TO_END of bpf/signal.bpf.h, but for SIGKILL: who got that is hardly there any more.
 _STOP_SIGNALS: Final = frozenset({2, 3, 15, 37})
-
-
-@dataclass(frozen=True, slots=True)
-class BpfOptions:
-    """What to tell and how much room to give it."""
-
-    signal_mask: int = (1 << 64) - 1
-    """tell only these signals; all are counted"""
-    tell_all: bool = False
-    """tell every signal, exit, exec and reap, without a limit"""
-    follow: tuple[int, ...] = ()
-    """tell only of these processes (tgid)"""
-    children: bool = False
-    """and of their descendants"""
-    events_bytes: int = 4 << 20
-    lives_bytes: int = 2 << 20
-    """room for 3,158 records: six cgroups can burst before the reader comes"""
-    counts: int = 16384
-    """keys of the counting table"""
-    events_per_s: int = 50
-    """records a cgroup may make in the long run"""
-    lives_per_s: int = 500
-    """the same of the life-cycle ring: stop signals from outside, and again ends"""
-    burst: int = 500
-    """and so many in advance, of each kind"""
 
 
 class BpfSource:
@@ -129,7 +103,7 @@ class BpfSource:
         options = self._options
         with resources.as_file(resources.files("sigtrace.sources") / "sigtrace.bpf.o") as path:
             self._object = bpf = Object(self._library, os.fspath(path))
-        bpf.set_constants(".rodata", self._config())
+        bpf.set_constants(".rodata", self._options.constants(self._hierarchy))
         bpf.set_max_entries("events", options.events_bytes)
         bpf.set_max_entries("lives", options.lives_bytes)
         bpf.set_max_entries("counts", options.counts)
@@ -154,26 +128,6 @@ class BpfSource:
         self._iterator = bpf.attach("snapshot_tasks")
         self._ledger = KernelLedger(
             bpf.map("ledger"), bpf.map("locals"), self._cpus, [bpf.program_fd(p) for p in programs]
-        )
-
-    def _config(self) -> bytes:
-        options, hierarchy = self._options, self._hierarchy
-        unlimited = options.tell_all or bool(options.follow) or options.children
-        event, life = _SECOND // options.events_per_s, _SECOND // options.lives_per_s
-        # enum budget: event, stop, kill, exit, exec, mkdir
-        intervals = (0,) * 8 if unlimited else (event, life, life, life, event, life, 0, 0)
-        return wire.CONFIG.pack(
-            options.signal_mask,
-            *intervals,
-            *(interval * options.burst for interval in intervals),
-            600 * _SECOND,
-            5 * _SECOND,
-            hierarchy.kind if hierarchy else 0,
-            hierarchy.number if hierarchy else 0,
-            options.tell_all,
-            bool(options.follow) or options.children,
-            options.children,
-            0,
         )
 
     def close(self) -> None:

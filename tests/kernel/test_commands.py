@@ -16,7 +16,7 @@ from sigtrace.demonstration import Verdicts, mismatch
 from sigtrace.lab.container import Container
 from sigtrace.lab.scenario import run as run_scenario
 from sigtrace.lab.scenarios import SCENARIOS
-from sigtrace.sources.bpf import BpfOptions
+from sigtrace.sources.options import BpfOptions
 
 REPOSITORY = Path(__file__).parents[2]
 SIGTRACE = [sys.executable, "-m", "sigtrace.cli.main"]

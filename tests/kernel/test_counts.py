@@ -10,7 +10,8 @@ import pytest
 from benchmarks import build
 from sigtrace.lab.cgroup import find_hierarchy
 from sigtrace.model.event import Kind, Loss
-from sigtrace.sources.bpf import BpfOptions, BpfSource
+from sigtrace.sources.bpf import BpfSource
+from sigtrace.sources.options import BpfOptions
 from tests.kernel.targets import Cgroup
 
 URG, USR1, TERM, CHLD = signal.SIGURG, signal.SIGUSR1, signal.SIGTERM, signal.SIGCHLD

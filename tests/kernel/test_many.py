@@ -12,7 +12,7 @@ from sigtrace.demonstration import Verdicts, mismatch
 from sigtrace.lab.scenario import run
 from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model.finding import Shutdown
-from sigtrace.sources.bpf import BpfOptions
+from sigtrace.sources.options import BpfOptions
 
 
 class Bench:

@@ -14,7 +14,8 @@ SIGTRACE = [sys.executable, "-m", "sigtrace.cli.main"]
 #: It captures like a command does, and prints what it could.
 CAPTURE = """
 import json, os, signal, subprocess
-from sigtrace.sources.bpf import BpfOptions, BpfSource
+from sigtrace.sources.bpf import BpfSource
+from sigtrace.sources.options import BpfOptions
 
 source = BpfSource(BpfOptions(follow=(os.getpid(),), children=True))
 source.open()

@@ -11,7 +11,7 @@ import pytest
 from sigtrace.lab.container import Container
 from sigtrace.lab.process import argv_of
 from sigtrace.model.event import Kind
-from sigtrace.sources.bpf import BpfOptions
+from sigtrace.sources.options import BpfOptions
 from tests.kernel.targets import GO
 from tests.kernel.watcher import Watcher
 

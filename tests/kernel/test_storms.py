@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks import build
 from sigtrace.lab.cgroup import FOLDER, find_hierarchy
-from sigtrace.sources.bpf import BpfOptions, BpfSource
+from sigtrace.sources.bpf import BpfSource
+from sigtrace.sources.options import BpfOptions
 
 SIGUSR1, SIGTERM, SIGURG = 10, 15, 23
 

@@ -8,7 +8,8 @@ import pytest
 
 from sigtrace.model.event import Event, Kind
 from sigtrace.model.text import printable
-from sigtrace.sources.bpf import BpfOptions, BpfSource
+from sigtrace.sources.bpf import BpfSource
+from sigtrace.sources.options import BpfOptions
 
 PATIENCE_S = 10.0
 _LOSSES = ("limited", "ring", "zombies_full", "limits_full", "stopping_full", "follow_full", "missed")

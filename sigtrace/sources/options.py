@@ -1,0 +1,59 @@
+"""What the BPF source is to tell, and how much room it gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sigtrace.model.hierarchy import Hierarchy
+from sigtrace.sources import wire
+
+_SECOND: Final = 1_000_000_000
+#: How long a stop signal, and the exit of a container's init, mark its PID namespace as stopping.
+_STOPPING_NS: Final = 600 * _SECOND
+_TORN_DOWN_NS: Final = 5 * _SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class BpfOptions:
+    """What to tell and how much room to give it."""
+
+    signal_mask: int = (1 << 64) - 1
+    """tell only these signals; all are counted"""
+    tell_all: bool = False
+    """tell every signal, exit, exec and reap, without a limit"""
+    follow: tuple[int, ...] = ()
+    """tell only of these processes (tgid)"""
+    children: bool = False
+    """and of their descendants"""
+    events_bytes: int = 4 << 20
+    lives_bytes: int = 2 << 20
+    """room for 3,158 records: six cgroups can burst before the reader comes"""
+    counts: int = 16384
+    """keys of the counting table"""
+    events_per_s: int = 50
+    """records a cgroup may make in the long run"""
+    lives_per_s: int = 500
+    """the same of the life-cycle ring: stop signals from outside, and again ends"""
+    burst: int = 500
+    """and so many in advance, of each kind"""
+
+    def constants(self, hierarchy: Hierarchy | None) -> bytes:
+        """Struct config of bpf/include/wire.h."""
+        unlimited = self.tell_all or bool(self.follow) or self.children
+        event, life = _SECOND // self.events_per_s, _SECOND // self.lives_per_s
+        # enum budget: event, stop, kill, exit, exec, mkdir
+        intervals = (0,) * 8 if unlimited else (event, life, life, life, event, life, 0, 0)
+        return wire.CONFIG.pack(
+            self.signal_mask,
+            *intervals,
+            *(interval * self.burst for interval in intervals),
+            _STOPPING_NS,
+            _TORN_DOWN_NS,
+            hierarchy.kind if hierarchy else 0,
+            hierarchy.number if hierarchy else 0,
+            self.tell_all,
+            bool(self.follow) or self.children,
+            self.children,
+            0,
+        )
