@@ -120,6 +120,7 @@ class Capture:
         """What is still on its way, then the sinks' last words."""
         for batch in self._source.finish(_FINISH_S):
             self.pipeline.take(batch)
+        self.pipeline.end()
         for sink in self.sinks:
             sink.close()
 

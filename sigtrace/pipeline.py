@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from sigtrace.detectors.base import Detector
 from sigtrace.model.event import Event, Kind, Loss
@@ -16,6 +16,9 @@ from sigtrace.model.finding import Verdict
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import Sink
 from sigtrace.sources.base import Batch, Source
+
+#: Longer than any detector waits before it tells a verdict that is due.
+_PATIENCE_NS: Final = 1_000_000_000
 
 
 class Attribution(Protocol):
@@ -82,6 +85,11 @@ class Pipeline:
             self._one(event)
         self._now_ns = max(self._now_ns, batch.until_ns)
         self._tell(self._detectors.tick(self._now_ns))
+        self._account()
+
+    def end(self) -> None:
+        """Nothing more comes: what a detector still waits with is told with what is known now."""
+        self._tell(self._detectors.tick(self._now_ns + _PATIENCE_NS))
         self._account()
 
     def _one(self, event: Event) -> None:

@@ -75,7 +75,7 @@ class Dropped:
             for case in self._open.get(key, {}).values():
                 case.due_ns = min(case.due_ns, event.time_ns)  # the whole snapshot has this time
         elif event.kind is Kind.EXIT and key in self._open:
-            yield from self._close(key, event.time_ns)
+            yield from self._close(key)
         elif is_drop(event):
             cases = self._open.setdefault(key, {})
             repeated = cases.get((event.signo, event.outside))
@@ -83,41 +83,41 @@ class Dropped:
                 case = _Open(observation, event.time_ns + _WAIT_NS, event.time_ns, evidence=[event])
                 cases[event.signo, event.outside] = self._waiting[key, event.signo, event.outside] = case
                 if len(self._open) > _OPEN_MAX:
-                    yield from self._close(next(iter(self._open)), event.time_ns)
+                    yield from self._close(next(iter(self._open)))
                 return
             repeated.count += 1
             repeated.last_ns = event.time_ns
             if len(repeated.evidence) < EVIDENCE_MAX:
                 repeated.evidence.append(event)
             if repeated.told and repeated.count == 10 * repeated.told:
-                yield self._tell(repeated, event.time_ns)
+                yield self._tell(repeated)
 
     def tick(self, now_ns: int) -> Iterable[Finding]:
         """Tell what has waited long enough, end what has been quiet."""
         for key, case in [(k, c) for k, c in self._waiting.items() if c.due_ns <= now_ns]:
             del self._waiting[key]
-            yield self._tell(case, now_ns)
+            yield self._tell(case)
         if now_ns - self._swept_ns < _SWEEP_NS:
             return
         self._swept_ns = now_ns
         for init, cases in list(self._open.items()):
             if all(case.last_ns + _QUIET_NS <= now_ns for case in cases.values()):
-                yield from self._close(init, now_ns)
+                yield from self._close(init)
 
     def deadline(self) -> int | None:
         """The first finding that waits."""
         return min((case.due_ns for case in self._waiting.values()), default=None)
 
-    def _close(self, init: ProcessKey, now_ns: int) -> Iterable[Finding]:
+    def _close(self, init: ProcessKey) -> Iterable[Finding]:
         for (signo, outside), case in self._open.pop(init).items():
             self._waiting.pop((init, signo, outside), None)
-            yield from self._end(case, now_ns)
+            yield from self._end(case)
 
-    def _end(self, case: _Open, now_ns: int) -> Iterable[Finding]:
+    def _end(self, case: _Open) -> Iterable[Finding]:
         if case.count > case.told:
-            yield self._tell(case, now_ns)
+            yield self._tell(case)
 
-    def _tell(self, case: _Open, now_ns: int) -> Finding:
+    def _tell(self, case: _Open) -> Finding:
         first = case.first.event
         init = self._processes.known(first.task) if first.task else Task(0, 0)
         others = self._processes.others(init)
@@ -130,8 +130,8 @@ class Dropped:
             cause=case.cause,
             severity=codes.severity(CODE, case.cause, nested=not first.container_init),
             certainty=Certainty.INFERRED if init.argv is None or (by_shell and not listed) else Certainty.OBSERVED,
-            time_ns=now_ns,
-            wall_ns=first.wall_ns + (now_ns - first.time_ns),
+            time_ns=case.last_ns,
+            wall_ns=first.wall_ns + (case.last_ns - first.time_ns),
             workload=case.first.workload,
             subject=init,
             signo=first.signo,
