@@ -30,12 +30,13 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 SEC("tp_btf/cgroup_rmdir")
 int BPF_PROG(cgroup_rmdir, struct cgroup *cgroup)
 {
-	u64 id = cgroup->kn->id, now;
+	u64 id = cgroup->kn->id, mark = id | CGROUP_KEY, now;
 
 	if (cgroup->root->hierarchy_id != config.hierarchy_id)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
 	bpf_map_delete_elem(&limits, &id);
+	bpf_map_delete_elem(&stopping, &mark);
 	if (bpf_map_update_elem(&gone, &id, &now, BPF_ANY))
 		enter(LEDGER_GONE_FULL);
 	return 0;

@@ -17,7 +17,7 @@ static __always_inline bool exit_matters(const struct zombie *zombie, const stru
 	if (config.follow)
 		return bpf_map_lookup_elem(&followed, key);
 	return config.tell_all || zombie->wait_status || zombie->flags & (F_NS_INIT | F_CGROUP_ENTERED) ||
-	       is_stopping(zombie->task.pidns);
+	       is_stopping(zombie->task.pidns, zombie->task.cgroup);
 }
 
 static __always_inline void fill_exit(struct event *event, const struct zombie *zombie, u8 kind, u64 now)
@@ -47,7 +47,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	key_of(p, &key);
 	zombie.exit_ns = bpf_ktime_get_boot_ns();
 	zombie.wait_status = wait_status_of(p);
-	zombie.flags = fill_task(p, &zombie.task);
+	zombie.flags = fill_task(p, &zombie.task) | flag_if(F_MAIN, is_watched(&key));
 	err = bpf_map_update_elem(&zombies, &key, &zombie, BPF_NOEXIST);
 	if (err == -EEXIST)
 		return 0;
@@ -61,7 +61,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	if (!exit_matters(&zombie, &key))
 		return 0;
 
-	is_life = zombie.flags & F_CONTAINER_INIT;
+	is_life = zombie.flags & (F_CONTAINER_INIT | F_MAIN);
 	if (!admit(cgroup, is_life ? BUDGET_EXIT : BUDGET_EVENT, &now))
 		return 0;
 	if (!is_life) {
@@ -69,15 +69,17 @@ int BPF_PROG(process_exit, struct task_struct *p)
 		if (!event)
 			return 0;
 		fill_exit(event, &zombie, KIND_EXIT, now);
+		fill_task(p->real_parent, &event->sender);
 		submit_event(event);
 		return 0;
 	}
-	/* The namespace is torn down after this: those exits belong to the story. */
-	mark_stopping(zombie.task.pidns, now + config.torn_down_ns);
+	/* The rest is torn down after this, by the kernel or the runtime: those exits belong to the story. */
+	mark_stopping(&zombie.task, zombie.flags, now + config.torn_down_ns);
 	life = reserve_life();
 	if (!life)
 		return 0;
 	fill_exit(&life->event, &zombie, KIND_EXIT, now);
+	fill_task(p->real_parent, &life->event.sender);
 	submit_life(life);
 	return 0;
 }
@@ -118,6 +120,7 @@ SEC("tp_btf/sched_process_exec")
 int BPF_PROG(process_exec, struct task_struct *p)
 {
 	u64 start, len, cgroup = cgroup_of(p);
+	bool entered = cgroup_of(p->real_parent) != cgroup;
 	struct process_key key;
 	struct life *life;
 	u64 now;
@@ -126,10 +129,10 @@ int BPF_PROG(process_exec, struct task_struct *p)
 		key_of(p, &key);
 		if (!bpf_map_lookup_elem(&followed, &key))
 			return 0;
-	} else if (!config.tell_all && cgroup_of(p->real_parent) == cgroup) {
+	} else if (!config.tell_all && !entered && !is_ns_init(p)) {
 		return 0;
 	}
-	if (!admit(cgroup, BUDGET_EXEC, &now))
+	if (!admit(cgroup, entered ? BUDGET_EXEC : BUDGET_NESTED, &now))
 		return 0;
 	life = reserve_life();
 	if (!life)
@@ -150,20 +153,54 @@ int BPF_PROG(process_exec, struct task_struct *p)
 	return 0;
 }
 
+#define OOM_LEVELS 8
+#define NO_LIMIT (1UL << 50) /* pages; PAGE_COUNTER_MAX is LONG_MAX / PAGE_SIZE */
+#define HUGE 512	     /* pages asked for at once, at most: so near to its limit a cgroup is that has none left */
+
+/* Which memory cgroup was at its limit: the lowest from the process's own upwards. */
+static __always_inline void fill_oom(struct task_struct *t, struct event *event)
+{
+	u32 index = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+	struct cgroup_subsys_state *css = BPF_CORE_READ(t, cgroups, subsys[index]);
+	u32 i;
+
+#pragma unroll
+	for (i = 0; i < OOM_LEVELS; i++) {
+		struct mem_cgroup *memcg = (void *)css - bpf_core_field_offset(struct mem_cgroup, css);
+		u64 max;
+
+		if (!css)
+			return;
+		max = BPF_CORE_READ(memcg, memory.max);
+		event->flags |= flag_if(F_OOM_GROUP, BPF_CORE_READ(memcg, oom_group));
+		if (max < NO_LIMIT && (u64)BPF_CORE_READ(memcg, memory.usage.counter) + HUGE >= max) {
+			event->result = i + 1;
+			return;
+		}
+		css = BPF_CORE_READ(css, parent);
+	}
+}
+
 /* Some 40 us after the SIGKILL. Not tp_btf: what the first argument is depends on the kernel. */
 SEC("raw_tp/mark_victim")
 int oom_mark_victim(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct life *life = reserve_life();
+	struct task_struct *victim;
 
 	if (!life)
 		return 0;
 	life->event.time_ns = bpf_ktime_get_boot_ns();
 	life->event.kind = KIND_OOM;
-	if (bpf_core_field_exists(((struct trace_event_raw_mark_victim *)0)->uid))
-		life->event.flags = probed_fill_task((struct task_struct *)ctx->args[0], &life->event.target);
-	else
+	if (bpf_core_field_exists(((struct trace_event_raw_mark_victim *)0)->uid)) {
+		victim = (struct task_struct *)ctx->args[0];
+		life->event.flags = probed_fill_task(victim, &life->event.target);
+	} else { /* who allocates is in the cgroup that is full, or below it */
+		victim = (struct task_struct *)bpf_get_current_task();
 		life->event.target.tid = ctx->args[0];
+		life->event.target.cgroup = probed_cgroup_of(victim);
+	}
+	fill_oom(victim, &life->event);
 	submit_life(life);
 	return 0;
 }

@@ -76,13 +76,24 @@ static __always_inline bool is_followed(struct task_struct *target)
 	return bpf_map_lookup_elem(&followed, &key);
 }
 
+static __always_inline bool is_main(struct task_struct *target)
+{
+	struct process_key key;
+
+	if (!is_watching())
+		return false;
+	key_of(target, &key);
+	return bpf_map_lookup_elem(&watched, &key);
+}
+
 /* Whether a detector can need this signal at all, by direct loads alone: most end here. CHURN does not come here. */
 static __always_inline bool may_matter(struct task_struct *target, int signo)
 {
 	if (BIT(signo) & (STOP_SIGNALS | FAULTS))
 		return true;
 	/* signal_generate runs after complete_signal: a signal that ends the group has already marked it. */
-	return level_of(target) || (!(BIT(signo) & HARMLESS) && target->signal->flags & SIGNAL_GROUP_EXIT);
+	return level_of(target) || (!(BIT(signo) & HARMLESS) && target->signal->flags & SIGNAL_GROUP_EXIT) ||
+	       is_main(target);
 }
 
 /* Whether a detector needs it, of those that may matter. */
@@ -94,20 +105,7 @@ static __always_inline bool generate_matters(struct task_struct *target, int sig
 		return true; /* else a JVM's or a browser's daily bread */
 	if (!(BIT(signo) & HARMLESS) && target->signal->flags & SIGNAL_GROUP_EXIT)
 		return true;
-	return sent && is_ns_init(target);
-}
-
-static __always_inline void mark_stopping(u32 pidns, u64 until)
-{
-	if (bpf_map_update_elem(&stopping, &pidns, &until, BPF_ANY))
-		enter(LEDGER_STOPPING_FULL);
-}
-
-static __always_inline bool is_stopping(u32 pidns)
-{
-	u64 *until = bpf_map_lookup_elem(&stopping, &pidns);
-
-	return until && bpf_ktime_get_boot_ns() < *until;
+	return sent && (is_ns_init(target) || is_main(target));
 }
 
 /* Out of line: the way of the many signals that are only counted stays short. The record is made in this CPU's draft
@@ -151,15 +149,21 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 	} else {
 		__builtin_memset(&draft->sender, 0, sizeof(draft->sender));
 	}
+	draft->flags |= flag_if(F_MAIN, is_main(target));
 	/* A process sees its own namespace and those below it: a sender in a lower level is outside, and nobody in the
-	 * container can pretend to be that. A signal without a sender may well be the container's own doing (timers,
-	 * F_SETOWN, rt_sigqueueinfo): of those only a SIGKILL by the kernel that works is part of a life. */
-	if (draft->flags & F_NS_INIT && draft->flags & F_SENDER && WITH_CURRENT(level_of) < level_of(target))
-		draft->flags |= F_OUTSIDE;
+	 * container can pretend to be that. In a shared namespace the cgroup tells. A signal without a sender may well be
+	 * the container's own doing (timers, F_SETOWN, rt_sigqueueinfo): of those only a SIGKILL that works is part of a
+	 * life. */
+	if (draft->flags & F_SENDER && draft->flags & (F_NS_INIT | F_MAIN)) {
+		if (draft->flags & F_NS_INIT)
+			draft->flags |= flag_if(F_OUTSIDE, ((u64)WITH_CURRENT(level_of) - level_of(target)) >> 63);
+		else
+			draft->flags |= flag_if(F_OUTSIDE, draft->sender.cgroup ^ draft->target.cgroup);
+	}
 	if (draft->info == INFO_PRIV && signo == SIGKILL && WITH_CURRENT(is_dying_init))
 		draft->flags |= F_TEARDOWN;
 	killed = signo == SIGKILL && draft->result != RESULT_IGNORED && !(draft->flags & (F_TEARDOWN | F_LEAVING));
-	is_life = draft->flags & F_CONTAINER_INIT && (draft->flags & F_OUTSIDE || (killed && draft->info == INFO_PRIV));
+	is_life = draft->flags & (F_CONTAINER_INIT | F_MAIN) && (draft->flags & F_OUTSIDE || killed);
 	if (is_life)
 		budget = killed ? BUDGET_KILL : BUDGET_STOP;
 	if (!admit(draft->target.cgroup, budget, &draft->time_ns)) {
@@ -177,8 +181,8 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 		submit_event(event);
 		return 0;
 	}
-	if (BIT(signo) & ASKS_TO_END)
-		mark_stopping(draft->target.pidns, draft->time_ns + config.stopping_ns);
+	if (BIT(signo) & (ASKS_TO_END | declared_stop_signals()))
+		mark_stopping(&draft->target, draft->flags, draft->time_ns + config.stopping_ns);
 	life = reserve_life();
 	if (!life)
 		return 0;
@@ -217,19 +221,22 @@ int BPF_PROG(signal_deliver, int signo, struct kernel_siginfo *siginfo, struct k
 		WITH_CURRENT(key_of, &key);
 		if (!bpf_map_lookup_elem(&followed, &key))
 			return 0;
-	} else if (!config.tell_all && (BIT(signo) & CHURN || signo == SIGKILL || !WITH_CURRENT(level_of))) {
+	} else if (!config.tell_all &&
+		   (BIT(signo) & CHURN || signo == SIGKILL || !(WITH_CURRENT(level_of) || is_watching()))) {
 		/* SIGKILL arrives at each thread of a group that exits; its cause is in signal_generate. And what no
 		 * container got, nobody asks for. */
 		return 0;
 	}
 	if (info == INFO_REAL)
 		code = code_of(siginfo);
-	if (!config.follow && !config.tell_all &&
-	    !(WITH_CURRENT(is_ns_init) &&
-	      (BIT(signo) & STOP_SIGNALS || handler == HANDLER_DEFAULT || (code <= 0 && code != SI_TIMER))) &&
-	    !is_stopping(WITH_CURRENT(pidns_of)))
-		return 0;
 	cgroup = WITH_CURRENT(cgroup_of);
+	if (!config.follow && !config.tell_all) {
+		WITH_CURRENT(key_of, &key);
+		if (!((WITH_CURRENT(is_ns_init) || is_watched(&key)) &&
+		      (BIT(signo) & STOP_SIGNALS || handler == HANDLER_DEFAULT || (code <= 0 && code != SI_TIMER))) &&
+		    !is_stopping(WITH_CURRENT(pidns_of), cgroup))
+			return 0;
+	}
 	if (!admit(cgroup, BUDGET_EVENT, &now))
 		return 0;
 	event = reserve_event();

@@ -15,6 +15,7 @@ typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef int s32;
+typedef long long s64;
 
 /* What <bpf/bpf_helper_defs.h> wants to exist. */
 typedef u8 __u8;
@@ -157,6 +158,38 @@ struct task_struct {
 	struct mm_struct *mm;
 };
 
+typedef struct {
+	s64 counter;
+} atomic64_t;
+
+struct page_counter {
+	atomic64_t usage; /* in pages */
+	unsigned long max;
+};
+
+struct mem_cgroup {
+	struct cgroup_subsys_state css;
+	struct page_counter memory;
+	bool oom_group;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	void *private_data;
+};
+
 struct trace_event_raw_mark_victim {
 	u32 uid; /* since "mm: Update mark_victim tracepoints fields": the event has the task, before only its pid */
 };
@@ -180,6 +213,13 @@ struct bpf_iter_meta {
 struct bpf_iter__task {
 	struct bpf_iter_meta *meta;
 	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	u32 fd;
+	struct file *file;
 };
 
 struct bpf_raw_tracepoint_args {

@@ -58,12 +58,15 @@ struct {
 	__type(value, struct limit);
 } limits SEC(".maps");
 
-/* PID namespaces of containers that are stopping, by inode number, until when (ns): each delivery and exit in them is
- * told, whatever sub-cgroup it is in. Numbers are used again, the lowest first, so entries need no deleting. */
+/* What is stopping, until when (ns): each delivery and exit there is told. A PID namespace by its inode number, so that
+ * all sub-cgroups count; where the main process is no init, its cgroup (CGROUP_KEY). Namespaces' numbers are used again,
+ * the lowest first, so entries need no deleting; cgroups' go with the cgroup. */
+#define CGROUP_KEY (1ULL << 63)
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__type(key, u32);
+	__type(key, u64);
 	__type(value, u64);
 } stopping SEC(".maps");
 
@@ -75,6 +78,28 @@ struct {
 	__type(key, u64);
 	__type(value, u64);
 } gone SEC(".maps");
+
+/* Main processes that are no init (host or shared PID namespace), as user space knows them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct process_key);
+	__type(value, u32);
+} watched SEC(".maps");
+
+/* What user space learns as it goes on. */
+struct gate {
+	u64 asks;     /* stop signals that some container declares, bit (signo - 1), beside those that ask anyway */
+	u32 watching; /* whether `watched` has any: the one look that nodes without such containers pay for */
+	u32 zero;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct gate);
+} gates SEC(".maps");
 
 /* Processes that user space named: the tree of `trace -- CMD`, the one of `trace --pid`. */
 struct {
@@ -111,6 +136,22 @@ struct {
 	__type(key, u32);
 	__type(value, struct local);
 } locals SEC(".maps");
+
+static __always_inline bool is_watching(void)
+{
+	u32 zero = 0;
+	struct gate *gate = bpf_map_lookup_elem(&gates, &zero);
+
+	return gate && gate->watching;
+}
+
+static __always_inline u64 declared_stop_signals(void)
+{
+	u32 zero = 0;
+	struct gate *gate = bpf_map_lookup_elem(&gates, &zero);
+
+	return gate ? gate->asks : 0;
+}
 
 static __always_inline void enter(u32 cause)
 {

@@ -47,6 +47,32 @@ static __always_inline void read_upid(struct pid *pid, u32 level, u32 *nr, u32 *
 		bpf_probe_read_kernel(inum, sizeof(*inum), &ns->ns.inum);
 }
 
+static __always_inline bool is_watched(const struct process_key *key)
+{
+	return is_watching() && bpf_map_lookup_elem(&watched, key);
+}
+
+static __always_inline bool is_marked(u64 key)
+{
+	u64 *until = bpf_map_lookup_elem(&stopping, &key);
+
+	return until && bpf_ktime_get_boot_ns() < *until;
+}
+
+/* Whether a container is stopping whose process this is. */
+static __always_inline bool is_stopping(u32 pidns, u64 cgroup)
+{
+	return is_marked(pidns) || (is_watching() && is_marked(cgroup | CGROUP_KEY));
+}
+
+static __always_inline void mark_stopping(const struct task_ref *main, u32 flags, u64 until)
+{
+	u64 key = flags & F_NS_INIT ? main->pidns : main->cgroup | CGROUP_KEY;
+
+	if (bpf_map_update_elem(&stopping, &key, &until, BPF_ANY))
+		enter(LEDGER_STOPPING_FULL);
+}
+
 /* HANDLER_DEFAULT, HANDLER_IGNORE or HANDLER_FUNCTION. */
 static __always_inline u8 disposition_in(struct sighand_struct *sighand, u32 signo)
 {

@@ -56,7 +56,7 @@ static __always_inline void FLAVOUR(key_of)(struct task_struct *t, struct proces
 /* Fills `ref`; returns F_NS_INIT, F_CONTAINER_INIT, F_PARENT_OUTSIDE and F_CGROUP_ENTERED as they apply. */
 static __always_inline u32 FLAVOUR(fill_task)(struct task_struct *t, struct task_ref *ref)
 {
-	struct task_struct *parent = READ(t, real_parent);
+	struct task_struct *parent = READ(t, real_parent), *leader = READ(t, group_leader);
 	u32 level = FLAVOUR(level_of)(t);
 	u64 entered, init;
 
@@ -68,7 +68,7 @@ static __always_inline u32 FLAVOUR(fill_task)(struct task_struct *t, struct task
 	ref->tid = READ(t, pid);
 	ref->uid = READ(t, cred, uid.val);
 	ref->parent_tgid = READ(parent, tgid);
-	COPY_COMM(ref->comm, t);
+	COPY_COMM(ref->comm, leader); /* a thread's name says nothing about the program */
 	if (level) {
 		read_upid(READ(t, group_leader, thread_pid), level, &ref->nspid, &ref->pidns);
 	} else { /* a constant index needs no helper */

@@ -44,6 +44,10 @@ enum flag {
 	F_TRUNCATED = 1 << 15,	    /* text was longer than TEXT_LEN */
 	F_CGROUP_ENTERED = 1 << 16, /* the parent's cgroup is another */
 	F_LEAVING = 1 << 17,	    /* already in do_exit, or a zombie */
+	F_MAIN = 1 << 18,	    /* in `watched`: a container's main process that is no init */
+	F_OOM_GROUP = 1 << 19,	    /* memory.oom.group is set there */
+	F_THREAD = 1 << 20,	    /* of a snapshot: a thread whose masks differ from its leader's */
+	F_PARENT = 1 << 21,	    /* of a snapshot: the parent of the zombie in the record before it */
 };
 
 struct task_ref {
@@ -65,13 +69,14 @@ struct event {
 	u64 time_ns;
 	u8 kind;
 	u8 signo;
-	u8 result; /* TRACE_SIGNAL_*: delivered, ignored, already pending, overflow, lose info */
+	u8 result; /* TRACE_SIGNAL_*: delivered, ignored, already pending, overflow, lose info; of KIND_OOM: 1 + how many
+		    * memory cgroups above the victim's own is the one at its limit, 0 = none: the whole node */
 	u8 disposition;
 	u32 flags;
 	s32 code; /* signals: si_code; exits and reaps: wait status */
 	u32 info;
 	struct task_ref target;
-	struct task_ref sender;
+	struct task_ref sender; /* of KIND_EXIT: the parent */
 };
 
 /* A record of the life-cycle ring. Text is an exec's argv (NUL between words), a cgroup's name, or the comms of a
@@ -91,6 +96,7 @@ struct snapshot {
 	u64 pending;
 	u64 caught;
 	u64 ignored;
+	u64 exit_ns;  /* of a zombie, if it was seen */
 	u64 argv_len; /* bytes. /proc/PID/cmdline reads on into the environment of a program that overwrote its argv */
 	u32 wait_status;
 	u32 flags;
@@ -113,6 +119,14 @@ struct slot {
 };
 
 #define SLOTS 4096
+
+/* A descriptor of a signalfd: the process takes these signals by read(2). */
+struct signalfd {
+	u64 start_ns;
+	u64 mask; /* bit (signo - 1) */
+	u32 tgid;
+	u32 zero;
+};
 
 struct process_key {
 	u64 start_ns;
@@ -147,12 +161,13 @@ enum ledger {
 
 /* A limiter's budgets, one set a cgroup. None is shared by two kinds, so that no storm of one hides another. */
 enum budget {
-	BUDGET_EVENT, /* the event ring, and what is sent from inside, or from nobody knows where */
-	BUDGET_STOP,  /* to a container's init from outside */
-	BUDGET_KILL,  /* SIGKILL to it that it does not survive */
-	BUDGET_EXIT,  /* its exit */
-	BUDGET_EXEC,  /* execs that enter the cgroup, its init's among them */
-	BUDGET_MKDIR, /* cgroups made below it */
+	BUDGET_EVENT,  /* the event ring, and what is sent from inside, or from nobody knows where */
+	BUDGET_STOP,   /* to a container's init from outside */
+	BUDGET_KILL,   /* SIGKILL to it that it does not survive */
+	BUDGET_EXIT,   /* its exit */
+	BUDGET_EXEC,   /* execs that enter the cgroup, its init's among them */
+	BUDGET_MKDIR,  /* cgroups made below it */
+	BUDGET_NESTED, /* execs of inits inside it: a sandbox's program */
 	BUDGETS = 8,
 };
 
@@ -165,6 +180,7 @@ struct config {
 	u64 burst_ns[BUDGETS];	  /* and so much of it in advance */
 	u64 stopping_ns;	  /* how long a stop signal marks its cgroup */
 	u64 torn_down_ns;	  /* how long the exit of a container's init does */
+	u64 zombie_ns;		  /* list those that have been one for so long */
 	u32 hierarchy;
 	s32 hierarchy_id;
 	u32 tell_all; /* tell every signal, exit, exec and reap */
@@ -176,10 +192,11 @@ struct config {
 _Static_assert(sizeof(struct task_ref) == 72, "task_ref");
 _Static_assert(sizeof(struct event) == 168, "event");
 _Static_assert(sizeof(struct life) == 656, "life");
-_Static_assert(sizeof(struct snapshot) == 128, "snapshot");
+_Static_assert(sizeof(struct snapshot) == 136, "snapshot");
+_Static_assert(sizeof(struct signalfd) == 24, "signalfd");
 _Static_assert(sizeof(struct count_key) == 12, "count_key");
 _Static_assert(sizeof(struct slot) == 24, "slot");
 _Static_assert(sizeof(struct zombie) == 88, "zombie");
-_Static_assert(sizeof(struct config) == 176, "config");
+_Static_assert(sizeof(struct config) == 184, "config");
 
 #endif

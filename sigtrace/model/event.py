@@ -111,10 +111,14 @@ class Masks:
 
     blocked: int = 0
     real_blocked: int = 0
-    """blocked while it waits in sigtimedwait: it takes these"""
+    """blocked before it began to wait in sigtimedwait: those that are not blocked now, it takes"""
     pending: int = 0
     caught: int = 0
     ignored: int = 0
+    signalfd: int = 0
+    """it reads these from a descriptor; 0 if that was not looked for"""
+    threads: tuple[tuple[int, int], ...] = ()
+    """(blocked, real_blocked) of its leader, then of each thread whose masks are others; empty: there is none such"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +154,8 @@ class Event:
     """the target is init of a PID namespace other than the first"""
     container_init: bool = False
     """and its parent's cgroup was another: a container's, not one nested in it"""
+    watched: bool = False
+    """it is a main process that is no init (host or shared PID namespace), as the source was told"""
     outside: bool = False
     """sent from an ancestor PID namespace"""
     teardown: bool = False
@@ -159,10 +165,18 @@ class Event:
     cgroup_entered: bool = False
     """its parent's cgroup is another"""
     zombie: bool = False
+    exit_ns: int = 0
+    """of a zombie's TASK: when it exited, CLOCK_BOOTTIME; 0: before sigtrace was there"""
+    oom_levels: int | None = None
+    """of OOM_KILL: so many memory cgroups above the victim's own was the one at its limit; None: the node was full"""
+    oom_group: bool = False
+    """of OOM_KILL: memory.oom.group is set, so that all of a cgroup go with the victim"""
     wait_status: WaitStatus | None = None
+    parent: Task | None = None
+    """of EXIT, and of a zombie's TASK: whose wait it awaits"""
     masks: Masks | None = None
     argv_len: int = 0
-    """of TASK: bytes of the process's arguments"""
+    """of TASK: bytes of the process's arguments; a zombie's has its parent's"""
     cgroup_id: int = 0
     """of CGROUP_MKDIR and CGROUP_RMDIR; a LOST event's, if it is known"""
     cgroup_parent_id: int = 0

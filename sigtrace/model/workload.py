@@ -18,6 +18,14 @@ class WorkloadKind(StrEnum):
     HOST = "host"
 
 
+class OomScope(StrEnum):
+    """Whose memory limit was reached."""
+
+    CONTAINER = "container"
+    POD = "pod"
+    NODE = "node"
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """What is known of it; None for what is not."""
@@ -37,6 +45,7 @@ class Workload:
     node: str | None = None
     grace_limit_s: float | None = None
     stop_signal: int | None = None
+    pids_max: int | None = None
 
     @property
     def title(self) -> str:
@@ -61,3 +70,7 @@ class Observation:
     event: Event
     workload: Workload | None = None
     sender_workload: Workload | None = None
+    main: bool = False
+    """the event's task is the main process of its container"""
+    oom_scope: OomScope | None = None
+    """of OOM_KILL"""

@@ -20,8 +20,9 @@ from sigtrace.sources._libbpf import LibbpfError, Library, Object
 from sigtrace.sources.base import Batch, Counts
 from sigtrace.sources.counters import Counters, SlotTable
 from sigtrace.sources.ledger import KernelLedger
+from sigtrace.sources.listing import Listings
 from sigtrace.sources.options import BpfOptions
-from sigtrace.sources.procfs import Ancestry, last_possible_cpu, with_argv
+from sigtrace.sources.procfs import Ancestry, last_possible_cpu
 from sigtrace.sources.ring import Raw, Ring
 
 PROGRAMS: Final = (
@@ -43,9 +44,9 @@ _LINGERING_POLLS: Final = 5
 _HOLD_NS: Final = 5_000_000
 _WALL_INTERVAL_NS: Final = 10_000_000_000
 _LEDGER_INTERVAL_NS: Final = 1_000_000_000
-_LISTING_NS: Final = 20_000_000
-#: ASKS_TO_END of bpf/signal.bpf.h, but for SIGKILL: who got that is hardly there any more.
-_STOP_SIGNALS: Final = frozenset({2, 3, 15, 37})
+_LISTING_S: Final = 0.02
+_FIRST: Final = bytes(4)
+_YES: Final = b"\x01\0\0\0"
 
 
 class BpfSource:
@@ -65,9 +66,9 @@ class BpfSource:
         self._hierarchy: Hierarchy | None = None
         self._pending: list[Event] = []
         self._until_ns = 0
-        self._asked: set[int] = set()
-        """PID namespaces whose init was just asked to end: their processes are to be listed"""
-        self._listed_ns = 0
+        self._listings: Listings | None = None
+        self._mains: set[tuple[int, int]] = set()
+        """main processes that are no inits"""
         self._ancestry = Ancestry()
         self.counters: Counters | None = None
 
@@ -108,6 +109,7 @@ class BpfSource:
         bpf.set_max_entries("lives", options.lives_bytes)
         bpf.set_max_entries("counts", options.counts)
         bpf.set_autoload("process_fork", options.children)
+        bpf.set_autoload("snapshot_signalfds", options.signalfds)
         self._cpus = self._library.call("libbpf_num_possible_cpus")
         cpu_ids = last_possible_cpu() + 1  # more than there are, where the numbering has gaps
         bpf.set_max_entries("slots", cpu_ids)
@@ -125,7 +127,11 @@ class BpfSource:
         programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
         for program in programs:
             bpf.attach(program)
-        self._iterator = bpf.attach("snapshot_tasks")
+        told_anyway = options.tell_all or bool(options.follow) or options.children
+        self._listings = Listings(
+            bpf, signalfds=options.signalfds, census=not told_anyway, zombie_ns=int(options.zombie_after_s * 1e9)
+        )
+        self._watched, self._gates = bpf.map("watched"), bpf.map("gates")
         self._ledger = KernelLedger(
             bpf.map("ledger"), bpf.map("locals"), self._cpus, [bpf.program_fd(p) for p in programs]
         )
@@ -167,7 +173,11 @@ class BpfSource:
         for ring in self._rings:
             ring.advance()
         self._idle_polls = 0 if raw else self._idle_polls + 1
-        events += self._members(events, now)
+        if self._listings and self._object:
+            events += self._listings.due(events, now, self._wall_ns)
+        for event in events:
+            if event.watched and event.kind is Kind.EXIT and event.task:
+                self._unwatch(event.task.key)
         events += self._housekeeping(now)
         self._until_ns = max(self._until_ns, until)
         return Batch(events, self._until_ns)
@@ -192,8 +202,8 @@ class BpfSource:
             # Records may be there or come without waking us: sleep, whatever the rings say, so that a trickle of
             # records costs one read every 2 ms and not one each.
             time.sleep(min(_POLL_S, timeout_s))
-        elif self._asked:
-            self._poll.poll(min(timeout_s, _LISTING_NS / 1e9))
+        elif self._listings and self._listings.waits:
+            self._poll.poll(min(timeout_s, _LISTING_S))
         else:
             self._poll.poll(timeout_s)
 
@@ -224,40 +234,17 @@ class BpfSource:
         if left := sum(ring.waiting() for ring in self._rings):
             lost = Event(now, now + self._wall_ns, Kind.LOST, loss=Loss.QUEUE_FULL, count=left)
             batch = Batch([*batch.events, lost], now)
-        if self._asked:
-            self._listed_ns = 0
-            batch = Batch([*batch.events, *self._members([], now)], now)
+        if self._listings and self._listings.waits:
+            batch = Batch([*batch.events, *self._listings.due([], now, self._wall_ns, last=True)], now)
         yield Batch(batch.events, now + _HOLD_NS)
 
     # ---- what exists
 
     def snapshot(self) -> list[Event]:
-        """Every process that exists, zombies too; container inits with their argv."""
-        if not self._object:
+        """Every process that exists, zombies too; those that may be main processes with their argv."""
+        if not self._listings:
             return []
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        events = wire.decode_snapshot(self._object.iterate(self._iterator), now, self._wall_ns)
-        return [with_argv(e) if e.ns_init and not e.zombie else e for e in events]
-
-    def _members(self, events: list[Event], now: int) -> list[Event]:
-        """The processes of the containers that are being asked to end, with their argv.
-
-        Listing costs 1 ms and 7 us for each process of the node, so all that are asked within 20 ms share one listing;
-        only what comes from outside asks, so that no container can make us work.
-        """
-        self._asked |= {
-            e.task.pidns
-            for e in events
-            if e.kind is Kind.SIGNAL_GENERATE and e.container_init and e.outside and e.signo in _STOP_SIGNALS and e.task
-        }
-        if not self._asked or now - self._listed_ns < _LISTING_NS or not self._object:
-            return []
-        asked, self._asked, self._listed_ns = self._asked, set(), now
-        try:
-            raw = self._object.iterate(self._iterator)
-        except OSError:
-            return []  # a listing that fails costs names, never events
-        return [with_argv(e) for e in wire.decode_snapshot(raw, now, self._wall_ns, asked)]
+        return self._listings.everything(time.clock_gettime_ns(time.CLOCK_BOOTTIME), self._wall_ns)
 
     # ---- counters and choices
 
@@ -270,9 +257,33 @@ class BpfSource:
         recorded = zip(("recorded_event", "recorded_life"), self._rings, strict=False)
         return {name: ring.produced() for name, ring in recorded} | self._ledger.read()
 
+    def watch(self, pid: int, start_ns: int) -> None:
+        """It is a container's main process, though no init: what it gets, and its end, is never limited away."""
+        key = (pid, start_ns)
+        if self._object and key not in self._mains and len(self._mains) < self._watched.max_entries:
+            self._mains.add(key)
+            self._watched.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
+            self._open_gates()
+
+    def _unwatch(self, key: tuple[int, int]) -> None:
+        if self._object and key in self._mains:
+            self._mains.remove(key)
+            self._watched.delete(wire.PROCESS_KEY.pack(key[1], key[0], 0))
+            self._open_gates()
+
+    def expect_stop_signal(self, signo: int) -> None:
+        """Some container declares it as its stop signal."""
+        if self._listings and not self._listings.stop_signals >> (signo - 1) & 1:
+            self._listings.stop_signals |= 1 << (signo - 1)
+            self._open_gates()
+
+    def _open_gates(self) -> None:
+        if self._object and self._listings:
+            self._gates.update(_FIRST, wire.GATE.pack(self._listings.stop_signals, bool(self._mains), 0))
+
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""
-        self._followed.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), b"\x01\0\0\0")
+        self._followed.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
 
 
 def probe() -> None:

@@ -26,9 +26,13 @@ class BpfOptions:
     """tell only of these processes (tgid)"""
     children: bool = False
     """and of their descendants"""
+    signalfds: bool = False
+    """say in the first listing who reads signals from a descriptor"""
     events_bytes: int = 4 << 20
     lives_bytes: int = 2 << 20
     """room for 3,158 records: six cgroups can burst before the reader comes"""
+    zombie_after_s: float = 10.0
+    """a process that nobody has waited for in so long is told as a zombie"""
     counts: int = 16384
     """keys of the counting table"""
     events_per_s: int = 50
@@ -42,14 +46,15 @@ class BpfOptions:
         """Struct config of bpf/include/wire.h."""
         unlimited = self.tell_all or bool(self.follow) or self.children
         event, life = _SECOND // self.events_per_s, _SECOND // self.lives_per_s
-        # enum budget: event, stop, kill, exit, exec, mkdir
-        intervals = (0,) * 8 if unlimited else (event, life, life, life, event, life, 0, 0)
+        # enum budget: event, stop, kill, exit, exec, mkdir, nested
+        intervals = (0,) * 8 if unlimited else (event, life, life, life, event, life, event, 0)
         return wire.CONFIG.pack(
             self.signal_mask,
             *intervals,
             *(interval * self.burst for interval in intervals),
             _STOPPING_NS,
             _TORN_DOWN_NS,
+            int(self.zombie_after_s * _SECOND),
             hierarchy.kind if hierarchy else 0,
             hierarchy.number if hierarchy else 0,
             self.tell_all,

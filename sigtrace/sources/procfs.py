@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Final
 
-from sigtrace.model.event import Event
+from sigtrace.model.event import Event, Task
 from sigtrace.model.text import argv_of, printable
 from sigtrace.sources.wire import TEXT_LEN
 
@@ -17,24 +17,26 @@ _KNOWN_MAX: Final = 4096
 
 def with_argv(event: Event) -> Event:
     """The TASK event with its process's argv, if it is still that process and /proc may be read."""
-    task = event.task
-    if task is None:
+    if event.task is None:
         return event
+    argv = argv_of_process(event.task, event.argv_len)
+    return dataclasses.replace(event, task=dataclasses.replace(event.task, argv=argv)) if argv else event
+
+
+def argv_of_process(task: Task, argv_len: int) -> tuple[str, ...] | None:
+    """Its argv, if /proc may be read and the pid is still this process's. ``argv_len``: bytes of its arguments."""
     try:
         with open(f"/proc/{task.pid}/cmdline", "rb") as f:
             raw = f.read(TEXT_LEN + 1)
         start_ns = _stat(task.pid)[2]
     except (OSError, IndexError, ValueError):
-        return event
+        return None
     if abs(start_ns - task.start_ns) > _TICK_NS:
-        return event  # the pid is another process's by now
+        return None
     # Where a program has overwritten its arguments and their last NUL, the kernel reads on into the environment
     # (get_mm_cmdline in fs/proc/base.c, for setproctitle's sake): never past the arguments.
-    raw = raw[: event.argv_len]
-    truncated = len(raw) > TEXT_LEN
-    return dataclasses.replace(
-        event, task=dataclasses.replace(task, argv=argv_of(raw[:TEXT_LEN], truncated=truncated) or None)
-    )
+    raw = raw[:argv_len]
+    return argv_of(raw[:TEXT_LEN], truncated=len(raw) > TEXT_LEN) or None
 
 
 def _stat(pid: int) -> tuple[str, int, int]:

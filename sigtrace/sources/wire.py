@@ -25,14 +25,16 @@ _EVENT = "QBBBBIiI" + _TASK + _TASK
 TASK = struct.Struct("<" + _TASK)
 EVENT = struct.Struct("<" + _EVENT)
 LIFE = struct.Struct(f"<{_EVENT}II{TEXT_LEN}s")
-SNAPSHOT = struct.Struct("<" + _TASK + "QQQQQQII")
-_MASKS = struct.Struct("<QQQQQQII")
+SNAPSHOT = struct.Struct("<" + _TASK + "QQQQQQQII")
+_MASKS = struct.Struct("<QQQQQQQII")
+SIGNALFD = struct.Struct("<QQII")
+GATE = struct.Struct("<QII")
 COUNT_KEY = struct.Struct("<QI")
 SLOT = struct.Struct("<QQQ")
 SLOTS: Final = 4096
 PROCESS_KEY = struct.Struct("<QII")
 ZOMBIE = struct.Struct("<Q" + _TASK + "II")
-CONFIG = struct.Struct("<Q8Q8QQQIiIIII")
+CONFIG = struct.Struct("<Q8Q8QQQQIiIIII")
 #: struct local: what this CPU refused, by budget, is at [6:14]
 LOCAL = struct.Struct("<QQQQII8Q" + _EVENT)
 
@@ -61,6 +63,10 @@ class Flag(IntFlag):
     TRUNCATED = 1 << 15
     CGROUP_ENTERED = 1 << 16
     LEAVING = 1 << 17
+    MAIN = 1 << 18
+    OOM_GROUP = 1 << 19
+    THREAD = 1 << 20
+    PARENT = 1 << 21
 
 
 class Ledger(IntEnum):
@@ -91,9 +97,10 @@ KINDS: Final = {
     7: Kind.CGROUP_MKDIR,
 }
 
-_PIDNS: Final = struct.Struct("<I")
-_PIDNS_AT: Final = struct.calcsize("<QQQQIII")
+#: cgroup and PID namespace of a struct task_ref
+_PLACE: Final = struct.Struct("<8xQ8x8x4x4x4xI")
 _SIGNALS: Final = (Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER)
+_ENDS: Final = (Kind.EXIT, Kind.REAP)
 # A value that a later kernel adds is unknown here, not an error.
 _RESULTS: Final = {r.value: r for r in Result}
 _DISPOSITIONS: Final = {d.value: d for d in Disposition}
@@ -105,14 +112,17 @@ _TARGET: Final = slice(_HEADER.size, _HEADER.size + TASK.size)
 _SENDER: Final = slice(_TARGET.stop, _TARGET.stop + TASK.size)
 # Plain numbers: an operation with an IntFlag makes another, at a microsecond each.
 _SENDER_BIT: Final = int(Flag.SENDER)
+_THREAD_BIT: Final = int(Flag.THREAD)
+_PARENT_BIT: Final = int(Flag.PARENT)
 _BLOCKED_BITS: Final = int(Flag.BLOCKED | Flag.REAL_BLOCKED)
 _STATES: Final = (
     *tuple(
         (name.lower(), int(flag))
         for name, flag in Flag.__members__.items()
-        if name not in ("SENDER", "TRUNCATED", "BLOCKED", "REAL_BLOCKED")
+        if name not in ("SENDER", "TRUNCATED", "BLOCKED", "REAL_BLOCKED", "MAIN", "THREAD", "PARENT")
     ),
     ("waited", int(Flag.REAL_BLOCKED)),
+    ("watched", int(Flag.MAIN)),
 )
 
 
@@ -143,8 +153,16 @@ def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
     if kind not in _SIGNALS:
         if kind is Kind.EXEC:
             task = replace(task, argv=argv_of(text, truncated=bool(bits & int(Flag.TRUNCATED))))
-        ended = kind is Kind.EXIT or kind is Kind.REAP
-        return Event(time_ns, wall_ns, kind, task, wait_status=WaitStatus(code) if ended else None, **_states(bits))
+        return Event(
+            time_ns,
+            wall_ns,
+            kind,
+            task,
+            parent=_task(raw[_SENDER]) if kind is Kind.EXIT else None,
+            wait_status=WaitStatus(code) if kind in _ENDS else None,
+            oom_levels=result - 1 if kind is Kind.OOM_KILL and result else None,
+            **_states(bits),
+        )
     sender = _task(raw[_SENDER]) if bits & _SENDER_BIT else None
     if sender and text:
         sender = replace(sender, ancestry=tuple(_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN)))
@@ -169,26 +187,63 @@ def time_of(raw: bytes) -> int:
     return int.from_bytes(raw[:8], "little")
 
 
-def decode_snapshot(raw: bytes, time_ns: int, wall_offset_ns: int, only: Collection[int] | None = None) -> list[Event]:
-    """What iter/task wrote, as TASK events of one moment; ``only``: of these PID namespaces."""
-    events = []
+def decode_snapshot(
+    raw: bytes,
+    time_ns: int,
+    wall_offset_ns: int,
+    only: tuple[Collection[int], Collection[int]] | None = None,
+) -> list[Event]:
+    """What iter/task wrote, as TASK events of one moment; ``only``: of these PID namespaces and these cgroups.
+
+    A process's masks are those of all its threads: blocked is what each of them blocks, for a signal to the process
+    goes to any that does not; waited for is what one of them waits for. A zombie's parent is in its event.
+    """
+    found: dict[tuple[int, int], Event] = {}
+    threads: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    zombie: Event | None = None
     for start in range(0, len(raw) - SNAPSHOT.size + 1, SNAPSHOT.size):
-        if only is not None and _PIDNS.unpack_from(raw, start + _PIDNS_AT)[0] not in only:
-            continue
-        *masks, argv_len, status, bits = _MASKS.unpack_from(raw, start + TASK.size)
-        events.append(
-            Event(
+        if only is not None:
+            cgroup, pidns = _PLACE.unpack_from(raw, start)
+            if pidns not in only[0] and cgroup not in only[1]:
+                continue
+        *masks, exit_ns, argv_len, status, bits = _MASKS.unpack_from(raw, start + TASK.size)
+        task = _task(raw[start : start + TASK.size])
+        if bits & _THREAD_BIT:
+            threads.setdefault(task.key, []).append((masks[0], masks[1]))
+        elif bits & _PARENT_BIT:
+            if zombie is not None and zombie.task is not None:
+                found[zombie.task.key] = replace(zombie, parent=task, argv_len=argv_len)
+        else:
+            zombie = found[task.key] = Event(
                 time_ns,
                 time_ns + wall_offset_ns,
                 Kind.TASK,
-                _task(raw[start : start + TASK.size]),
+                task,
                 wait_status=WaitStatus(status) if bits & int(Flag.ZOMBIE) else None,
                 masks=Masks(*masks),
+                exit_ns=exit_ns,
                 argv_len=argv_len,
                 **_states(bits),
             )
-        )
-    return events
+    for key, theirs in threads.items():
+        if (leader := found.get(key)) and leader.masks:
+            blocked, waited = leader.masks.blocked, leader.masks.real_blocked
+            for thread_blocked, thread_waited in theirs:
+                blocked &= thread_blocked
+                waited |= thread_waited
+            each = ((leader.masks.blocked, leader.masks.real_blocked), *dict.fromkeys(theirs))
+            found[key] = replace(
+                leader, masks=replace(leader.masks, blocked=blocked, real_blocked=waited, threads=each)
+            )
+    return list(found.values())
+
+
+def decode_signalfds(raw: bytes) -> dict[tuple[int, int], int]:
+    """(tgid, start) → the signals it takes from descriptors, bit (signo - 1)."""
+    taken: dict[tuple[int, int], int] = {}
+    for start_ns, mask, tgid, _ in SIGNALFD.iter_unpack(raw[: len(raw) - len(raw) % SIGNALFD.size]):
+        taken[tgid, start_ns] = taken.get((tgid, start_ns), 0) | mask
+    return taken
 
 
 @lru_cache(maxsize=1024)

@@ -29,6 +29,7 @@ FORMATS = {
     "config": wire.CONFIG,
     "life": wire.LIFE,
     "snapshot": wire.SNAPSHOT,
+    "signalfd": wire.SIGNALFD,
 }
 IN_OBJECT = ("task_ref", "event", "zombie", "count_key", "slot", "process_key", "config", "local")
 
@@ -111,13 +112,16 @@ def test_fields_come_in_the_order_in_which_python_names_them(header):
     assert names("task_ref") == FIELDS
     assert names("event") == HEAD + [f"{who}.{f}" for who in ("target", "sender") for f in FIELDS]
     assert names("life") == [f"event.{n}" for n in names("event")] + ["text_len", "zero", "text"]
-    masks = ["blocked", "real_blocked", "pending", "caught", "ignored", "argv_len", "wait_status", "flags"]
-    assert names("snapshot") == [f"task.{f}" for f in FIELDS] + masks
+    masks = ["blocked", "real_blocked", "pending", "caught", "ignored"]
+    rest = ["exit_ns", "argv_len", "wait_status", "flags"]
+    assert names("snapshot") == [f"task.{f}" for f in FIELDS] + masks + rest
+    assert names("signalfd") == ["start_ns", "mask", "tgid", "zero"]
+    assert names("zombie") == ["exit_ns", *(f"task.{f}" for f in FIELDS), "wait_status", "flags"]
     assert names("slot") == ["cgroup", "what", "count"]
     assert names("config") == [
         "signal_mask",
         *(f"{n}[{i}]" for n in ("interval_ns", "burst_ns") for i in range(8)),
-        *"stopping_ns torn_down_ns hierarchy hierarchy_id tell_all follow children zero".split(),
+        *"stopping_ns torn_down_ns zombie_ns hierarchy hierarchy_id tell_all follow children zero".split(),
     ]
 
 

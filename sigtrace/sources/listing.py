@@ -1,0 +1,171 @@
+"""What the kernel's iterators list, and when they are asked: all at the start, a container's when it stops, zombies.
+
+A listing costs 1 ms and some microseconds for each process of the node. So containers are listed only when somebody
+outside asks them to end, all that are asked within 20 ms share one listing, and zombies are looked for once a second,
+in the kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Final
+
+from sigtrace.model.event import Event, Kind, Task
+from sigtrace.sources import wire
+from sigtrace.sources.procfs import argv_of_process, with_argv
+
+if TYPE_CHECKING:
+    from sigtrace.sources._libbpf import Object
+
+ProcessKey = tuple[int, int]
+
+_MS: Final = 1_000_000
+_LISTING_NS: Final = 20 * _MS
+_CENSUS_NS: Final = 1_000 * _MS
+#: A stop signal that could not be taken at once: whether it still pends is looked at again after these times.
+_AGAIN_NS: Final = (150 * _MS, 1_000 * _MS, 5_000 * _MS)
+#: ASKS_TO_END of bpf/signal.bpf.h, but for SIGKILL: who got that is hardly there any more. Bit (signo - 1).
+_STOP_SIGNALS: Final = sum(1 << (signo - 1) for signo in (2, 3, 15, 37))
+_ASKED_MAX: Final = 1_000
+_PARENTS_MAX: Final = 1_000
+
+
+def _asks(event: Event, stop_signals: int) -> bool:
+    main = event.container_init or event.watched
+    asks = event.signo and stop_signals >> (event.signo - 1) & 1
+    return event.kind is Kind.SIGNAL_GENERATE and main and event.outside and bool(asks)
+
+
+def _may_pend(event: Event) -> bool:
+    return bool(event.blocked or event.stopped or event.frozen or event.ptraced)
+
+
+class Listings:
+    """The iterators of one loaded object."""
+
+    def __init__(self, bpf: Object, *, signalfds: bool, census: bool, zombie_ns: int) -> None:
+        """``census``: look for zombies of that age (ns). ``signalfds``: their program was loaded."""
+        self._bpf = bpf
+        self._all = bpf.attach("snapshot_tasks")
+        self._zombies = bpf.attach("snapshot_zombies") if census else None
+        self._signalfds = bpf.attach("snapshot_signalfds") if signalfds else None
+        self._asked: dict[ProcessKey, Task] = {}
+        """main processes that were just asked to end: those they live with are to be listed"""
+        self._again: dict[ProcessKey, tuple[Task, list[int]]] = {}
+        """at whom to look again, and when"""
+        self._listed_ns = 0
+        self._census_ns = 0
+        self._told: dict[ProcessKey, Event] = {}
+        """zombies that were told"""
+        self._zombie_ns = zombie_ns
+        self._old: dict[ProcessKey, int] = {}
+        """zombies that were there before us, and since when we know"""
+        self._argv: dict[ProcessKey, tuple[str, ...] | None] = {}
+        """of zombies' parents"""
+        self.stop_signals = _STOP_SIGNALS
+        """that ask a container to end, bit (signo - 1)"""
+        self.failed = 0
+        """listings that the kernel refused"""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a container waits for its listing."""
+        return bool(self._asked)
+
+    def due(self, events: list[Event], now_ns: int, wall_ns: int, *, last: bool = False) -> list[Event]:
+        """The TASK and REAP events that are due after ``events``. ``last``: what waits can wait no longer."""
+        for event in events:
+            if event.task and _asks(event, self.stop_signals) and len(self._asked) < _ASKED_MAX:
+                self._asked[event.task.key] = event.task
+                if _may_pend(event) and len(self._again) < _ASKED_MAX:
+                    self._again.setdefault(event.task.key, (event.task, [now_ns + wait for wait in _AGAIN_NS]))
+        found: list[Event] = []
+        if self._asked and (last or now_ns - self._listed_ns >= _LISTING_NS):
+            asked, self._asked, self._listed_ns = self._asked, {}, now_ns
+            found = [with_argv(e) for e in self._members(asked, now_ns, wall_ns)]
+        elif self._again and now_ns - self._listed_ns >= _LISTING_NS:
+            again = {key: task for key, (task, times) in self._again.items() if times[0] <= now_ns}
+            for key in again:
+                times = self._again[key][1]
+                times[:] = [at for at in times if at > now_ns]
+                if not times:
+                    del self._again[key]
+            if again:
+                self._listed_ns = now_ns
+                found = self._members(again, now_ns, wall_ns)
+        if self._zombies is not None and now_ns - self._census_ns >= _CENSUS_NS:
+            self._census_ns = now_ns
+            found += self._census(now_ns, wall_ns)
+        return found
+
+    def everything(self, now_ns: int, wall_ns: int) -> list[Event]:
+        """Every process, the oldest first, zombies too; inits, and what entered a cgroup, with their argv."""
+        events = wire.decode_snapshot(self._bpf.iterate(self._all), now_ns, wall_ns)
+        events.sort(key=lambda e: e.task.start_ns if e.task else 0)  # who is a main process depends on it
+        taken: dict[ProcessKey, int] = {}
+        if self._signalfds is not None:
+            taken = wire.decode_signalfds(self._bpf.iterate(self._signalfds))
+        return [with_argv(e) if _has_a_say(e) else e for e in (_with_signalfds(e, taken) for e in events)]
+
+    def _members(self, asked: dict[ProcessKey, Task], now_ns: int, wall_ns: int) -> list[Event]:
+        """All of their PID namespaces; where the main process is no init, of its cgroup."""
+        namespaces = {task.pidns for task in asked.values() if task.ns_pid == 1}
+        cgroups = {task.cgroup_id for task in asked.values() if task.ns_pid != 1}
+        try:
+            return wire.decode_snapshot(self._bpf.iterate(self._all), now_ns, wall_ns, (namespaces, cgroups))
+        except OSError:
+            self.failed += 1  # costs names, never events
+            return []
+
+    def _census(self, now_ns: int, wall_ns: int) -> list[Event]:
+        """Zombies that are new or have another parent now, and those that are gone."""
+        assert self._zombies is not None  # noqa: S101  # asked by the caller
+        try:
+            zombies = wire.decode_snapshot(self._bpf.iterate(self._zombies), now_ns, wall_ns)
+        except OSError:
+            self.failed += 1
+            return []
+        found, seen, old = [], {}, {}
+        for zombie in zombies:
+            if zombie.task is None:
+                continue
+            if not zombie.exit_ns:
+                old[zombie.task.key] = since = self._old.get(zombie.task.key, now_ns)
+                if now_ns - since < self._zombie_ns:
+                    continue
+            known = self._told.get(zombie.task.key)
+            if known is None or _parent_key(known) != _parent_key(zombie):
+                known = self._with_parents_argv(zombie)
+                found.append(known)
+            seen[zombie.task.key] = known
+        for key, zombie in self._told.items():
+            if key not in seen:
+                gone = dataclasses.replace(zombie, time_ns=now_ns, wall_ns=now_ns + wall_ns, kind=Kind.REAP)
+                found.append(gone)
+        self._told, self._old = seen, old
+        return found
+
+    def _with_parents_argv(self, zombie: Event) -> Event:
+        parent = zombie.parent
+        if parent is None:
+            return zombie
+        if parent.key not in self._argv:
+            if len(self._argv) >= _PARENTS_MAX:
+                self._argv.clear()
+            self._argv[parent.key] = argv_of_process(parent, zombie.argv_len)
+        return dataclasses.replace(zombie, parent=dataclasses.replace(parent, argv=self._argv[parent.key]))
+
+
+def _parent_key(zombie: Event) -> ProcessKey | None:
+    return zombie.parent.key if zombie.parent else None
+
+
+def _has_a_say(event: Event) -> bool:
+    """Whether it may be a container's main process, or one that entered from outside."""
+    return (event.ns_init or event.cgroup_entered) and not event.zombie
+
+
+def _with_signalfds(event: Event, taken: dict[ProcessKey, int]) -> Event:
+    if event.task is None or event.masks is None or not (mask := taken.get(event.task.key)):
+        return event
+    return dataclasses.replace(event, masks=dataclasses.replace(event.masks, signalfd=mask))
