@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final, Self
 
-from sigtrace.attribution.attributor import Attributor
+from sigtrace.attribution.attributor import Attributor, Details
 from sigtrace.attribution.cgroups import Cgroups
+from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError, RunError
 from sigtrace.model.causes import Severity
 from sigtrace.model.event import Kind
 from sigtrace.model.filter import WorkloadFilter
 from sigtrace.model.workload import Observation
-from sigtrace.pipeline import Pipeline
+from sigtrace.pipeline import Feed, Pipeline, Recorder
 from sigtrace.sinks.base import LineWriter, Sink
 from sigtrace.sinks.chosen import Filtered, Tally
 from sigtrace.sinks.jsonl import Jsonl
@@ -42,7 +43,7 @@ _FINISH_S: Final = 1.0
 _PATIENCE_S: Final = 1.0
 #: After the command of `trace -- CMD` has ended: its last events are reaped and freed by then.
 _LINGER_S: Final = 0.1
-_SHOWN: Final = frozenset(
+SHOWN: Final = frozenset(
     {Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.EXIT, Kind.REAP, Kind.EXEC, Kind.OOM_KILL, Kind.LOST}
 )
 
@@ -83,8 +84,20 @@ def stop_signals() -> Iterator[Stop]:
 class Capture:
     """A source that is open, and the pipeline behind it. ``with capture: …`` closes both."""
 
-    def __init__(self, backend: str, options: BpfOptions, sinks: list[Sink]) -> None:
-        """``backend``: auto, bpf, bcc or ptrace. Raises HostError if there is none."""
+    def __init__(
+        self,
+        backend: str,
+        options: BpfOptions,
+        sinks: list[Sink],
+        *,
+        thresholds: Thresholds | None = None,
+        recorder: Recorder | None = None,
+        details: Details | None = None,
+    ) -> None:
+        """``backend``: auto, bpf, bcc or ptrace. ``details``: what else is known of a container.
+
+        Raises HostError if there is no backend.
+        """
         host = read_host()
         self.backend = choose(backend, host)
         self._source = BpfSource(options)
@@ -95,7 +108,15 @@ class Capture:
         self.hierarchy = host.hierarchy
         self._cgroups = Cgroups(host.hierarchy.mount)
         self.sinks = sinks
-        self.pipeline = Pipeline(self._source, Attributor(self._cgroups, os.uname().nodename), Chain(), sinks)
+        attributor = Attributor(
+            self._cgroups,
+            os.uname().nodename,
+            on_main=self._source.watch,
+            on_stop_signal=self._source.expect_stop_signal,
+            details=details,
+        )
+        pipeline = Pipeline(Chain(thresholds or Thresholds()), sinks, recorder)
+        self.feed = Feed(self._source, attributor, pipeline, sinks)
 
     def __enter__(self) -> Self:
         self._source.open()
@@ -107,20 +128,20 @@ class Capture:
 
     def ready(self) -> None:
         """Tell that nothing can be missed any more, once the snapshot is through."""
-        self.pipeline.step(0)
+        self.feed.step(0)
         kind = self.hierarchy.kind.name.lower()
-        _tell(f"ready backend={self.backend} cgroups={kind}")
+        tell(f"ready backend={self.backend} cgroups={kind}")
 
     def run(self, done: Callable[[], bool]) -> None:
         """Events through the pipeline until it is done."""
         while not done():
-            self.pipeline.step(_STEP_S)
+            self.feed.step(_STEP_S)
 
     def finish(self) -> None:
         """What is still on its way, then the sinks' last words."""
         for batch in self._source.finish(_FINISH_S):
-            self.pipeline.take(batch)
-        self.pipeline.end()
+            self.feed.take(batch)
+        self.feed.end()
         for sink in self.sinks:
             sink.close()
 
@@ -129,7 +150,7 @@ class Capture:
         return self._source.ledger()
 
 
-def _until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:
+def until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:
     """Asked to stop, out of time, or nobody reads what we would write (`| head`), even while there is nothing to."""
     end = time.monotonic() + duration_s if duration_s else None
     readers = select.poll()
@@ -144,18 +165,28 @@ def _until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:
 
 
 def watch(
-    *, output: str, backend: str, duration_s: float | None, chosen: WorkloadFilter, fail_on: Severity | None
+    *,
+    output: str,
+    backend: str,
+    duration_s: float | None,
+    chosen: WorkloadFilter,
+    fail_on: Severity | None,
+    zombie_after_s: float | None = None,
+    unanswered_after_s: float | None = None,
 ) -> int:
     """Verdicts as they happen. Returns the exit status."""
     tally = Tally()
+    options = BpfOptions(zombie_after_s=zombie_after_s) if zombie_after_s else BpfOptions()
+    thresholds = Thresholds(unanswered_after_s=unanswered_after_s) if unanswered_after_s else Thresholds()
     with stop_signals() as stop:
         writer = LineWriter(sys.stdout, on_closed=stop.ask)
         sink: Sink = Jsonl(writer, events=None) if output == "json" else Story(writer, Style.of(sys.stdout))
-        with Capture(backend, BpfOptions(), [Filtered(sink, chosen), Filtered(tally, chosen)]) as capture:
+        sinks: list[Sink] = [Filtered(sink, chosen), Filtered(tally, chosen)]
+        with Capture(backend, options, sinks, thresholds=thresholds) as capture:
             capture.ready()
-            capture.run(_until(stop, duration_s))
+            capture.run(until(stop, duration_s))
             capture.finish()
-        _finish_writing(writer)
+        finish_writing(writer)
     return EXIT_FINDINGS if fail_on and tally.worst and tally.worst >= fail_on else EXIT_OK
 
 
@@ -172,7 +203,7 @@ def trace(
 ) -> int:
     """The events themselves; with ``argv`` those of that command's process tree. Returns the exit status."""
     mask = sum(1 << (signo - 1) for signo in set(signos)) if signos else (1 << 64) - 1
-    kinds = frozenset({Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.LOST}) if signos else _SHOWN
+    kinds = frozenset({Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.LOST}) if signos else SHOWN
 
     def shown(observation: Observation) -> bool:
         return observation.event.kind in kinds
@@ -200,9 +231,9 @@ def trace(
                     command.release()
                     _follow(command, capture, stop, duration_s)
                 else:
-                    capture.run(_until(stop, duration_s))
+                    capture.run(until(stop, duration_s))
                 capture.finish()
-            _finish_writing(writer)
+            finish_writing(writer)
         finally:
             if command:
                 command.abandon()
@@ -211,7 +242,7 @@ def trace(
 
 def _follow(command: Command, capture: Capture, stop: Stop, duration_s: float | None) -> None:
     """Until the command has ended. A terminal's SIGINT it got itself; SIGTERM and SIGHUP to us are passed on."""
-    done = _until(stop, duration_s)
+    done = until(stop, duration_s)
     capture.run(lambda: command.poll() or done())
     if command.status is None and stop.signo in (signal.SIGTERM, signal.SIGHUP):
         command.signal(stop.signo)
@@ -221,16 +252,16 @@ def _follow(command: Command, capture: Capture, stop: Stop, duration_s: float | 
     linger = time.monotonic() + _LINGER_S
     capture.run(lambda: time.monotonic() > linger)
     if not command.poll():
-        _tell(f"the command (pid {command.pid}) still runs, no longer traced")
+        tell(f"the command (pid {command.pid}) still runs, no longer traced")
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
     """A line for a person, on stderr; if nobody can read it, that changes nothing."""
     with contextlib.suppress(OSError, ValueError):
         print(f"sigtrace: {line}", file=sys.stderr, flush=True)
 
 
-def _finish_writing(writer: LineWriter) -> None:
+def finish_writing(writer: LineWriter) -> None:
     """Raises RunError if the stream failed (a full disk); one that was closed is no failure."""
     left = writer.close(_FINISH_S / 2)
     if writer.failure is not None:
@@ -238,7 +269,7 @@ def _finish_writing(writer: LineWriter) -> None:
             f"cannot write to standard output: {writer.failure.strerror}", next_step="make room, or write elsewhere"
         )
     if left and not writer.closed:
-        _tell(f"{left} lines were not written: nobody read them in time")
+        tell(f"{left} lines were not written: nobody read them in time")
 
 
 def run_in_background(capture: Capture) -> Callable[[], None]:

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import Final, Protocol
+from typing import Protocol
 
-from sigtrace.detectors.base import Detector
 from sigtrace.model.event import Event, Kind, Loss
 from sigtrace.model.finding import Verdict
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import Sink
 from sigtrace.sources.base import Batch, Source
-
-#: Longer than any detector waits before it tells a verdict that is due.
-_PATIENCE_NS: Final = 1_000_000_000
 
 
 class Attribution(Protocol):
@@ -56,55 +52,118 @@ class Orderer:
         return self._heap[0][0] if self._heap else None
 
 
-class Pipeline:
-    """One source, one attribution, one chain of detectors, any number of sinks."""
+class Detectors(Protocol):
+    """The rule book: observations in time order go in, verdicts come out."""
 
-    def __init__(self, source: Source, attribution: Attribution, detectors: Detector, sinks: list[Sink]) -> None:
-        self._source = source
-        self._attribution = attribution
+    def feed(self, observation: Observation) -> Iterable[Verdict]:
+        """Take in one observation."""
+
+    def tick(self, now_ns: int) -> Iterable[Verdict]:
+        """Time has come to ``now_ns`` (CLOCK_BOOTTIME)."""
+
+    def deadline(self) -> int | None:
+        """When the next tick is wanted; None: nobody waits."""
+
+    def end(self, now_ns: int) -> Iterable[Verdict]:
+        """Nothing more comes."""
+
+
+class Recorder(Protocol):
+    """Keeps what the pipeline did, so that a replay can do it again."""
+
+    def observation(self, observation: Observation) -> None:
+        """This was fed."""
+
+    def advance(self, now_ns: int) -> None:
+        """Time came to ``now_ns``, and a deadline was due."""
+
+
+class Pipeline:
+    """One chain of detectors, any number of sinks. What it tells depends on what it is given, never on a clock."""
+
+    def __init__(self, detectors: Detectors, sinks: list[Sink], recorder: Recorder | None = None) -> None:
         self._detectors = detectors
         self._sinks = sinks
-        self._now_ns = 0
-        self._wall_offset_ns = 0
-        self.orderer = Orderer()
+        self._recorder = recorder
+        self.now_ns = 0
+        """how far time has come (CLOCK_BOOTTIME)"""
 
-    def step(self, timeout_s: float) -> None:
-        """Wait at most so long for events and take them through; less long if a detector or a held event waits."""
-        deadline = self._detectors.deadline()
-        held = self.orderer.oldest_ns
-        for due in (deadline, held):
-            if due is not None:
-                # The source's time runs behind the clock by how long it holds events back: look again soon.
-                timeout_s = min(timeout_s, max(0.002, (due - self._now_ns) / 1e9))
-        self.take(self._source.read(timeout_s))
-
-    def take(self, batch: Batch) -> None:
-        """One batch through all stages."""
-        for event in self.orderer.order(batch):
-            self._wall_offset_ns = event.wall_ns - event.time_ns
-            self._one(event)
-        self._now_ns = max(self._now_ns, batch.until_ns)
-        self._tell(self._detectors.tick(self._now_ns))
-        self._account()
-
-    def end(self) -> None:
-        """Nothing more comes: what a detector still waits with is told with what is known now."""
-        self._tell(self._detectors.tick(self._now_ns + _PATIENCE_NS))
-        self._account()
-
-    def _one(self, event: Event) -> None:
-        observation = self._attribution.observe(event)
+    def feed(self, observation: Observation) -> None:
+        """One observation, after what was due before it."""
+        if self._recorder:
+            self._recorder.observation(observation)
+        self._tick(observation.event.time_ns)
         for sink in self._sinks:
             sink.observation(observation)
         self._tell(self._detectors.feed(observation))
+
+    def advance(self, now_ns: int) -> None:
+        """Time has come to ``now_ns``: everything that is older has been fed."""
+        due = self._detectors.deadline()
+        if due is not None and due <= now_ns and self._recorder:
+            self._recorder.advance(now_ns)
+        self._tick(now_ns)
+        for sink in self._sinks:
+            sink.pass_time(self.now_ns)
+
+    def end(self) -> None:
+        """Nothing more comes: what a detector still waits with is told with what is known now."""
+        if self._recorder:
+            self._recorder.advance(self.now_ns)
+        self._tell(self._detectors.end(self.now_ns))
+
+    def wanted(self) -> int | None:
+        """When a detector wants to be asked next (CLOCK_BOOTTIME ns)."""
+        return self._detectors.deadline()
+
+    def _tick(self, now_ns: int) -> None:
+        """Each deadline at its own time, whenever we come to look: so a replay gives the same."""
+        while (due := self._detectors.deadline()) is not None and due <= now_ns:
+            self._tell(self._detectors.tick(due))
+        self.now_ns = max(self.now_ns, now_ns)
 
     def _tell(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
             for sink in self._sinks:
                 sink.verdict(verdict)
 
+
+class Feed:
+    """What a source gives, attributed and in order, into a pipeline."""
+
+    def __init__(self, source: Source, attribution: Attribution, pipeline: Pipeline, sinks: list[Sink]) -> None:
+        """``sinks``: whose drops are to be told as LOST."""
+        self._source = source
+        self._attribution = attribution
+        self._pipeline = pipeline
+        self._sinks = sinks
+        self._wall_offset_ns = 0
+        self.orderer = Orderer()
+
+    def step(self, timeout_s: float) -> None:
+        """Wait at most so long for events and take them through; less long if a detector or a held event waits."""
+        for due in (self._pipeline.wanted(), self.orderer.oldest_ns):
+            if due is not None:
+                # The source's time runs behind the clock by how long it holds events back: look again soon.
+                timeout_s = min(timeout_s, max(0.002, (due - self._pipeline.now_ns) / 1e9))
+        self.take(self._source.read(timeout_s))
+
+    def take(self, batch: Batch) -> None:
+        """One batch through all stages."""
+        for event in self.orderer.order(batch):
+            self._wall_offset_ns = event.wall_ns - event.time_ns
+            self._pipeline.feed(self._attribution.observe(event))
+        self._pipeline.advance(batch.until_ns)
+        self._account()
+
+    def end(self) -> None:
+        """Nothing more comes; what sinks have dropped is told before the last verdicts."""
+        self._account()
+        self._pipeline.end()
+
     def _account(self) -> None:
         dropped = sum(sink.take_dropped() for sink in self._sinks)
         if dropped:
-            now = self._now_ns
-            self._one(Event(now, now + self._wall_offset_ns, Kind.LOST, loss=Loss.QUEUE_FULL, count=dropped))
+            now = self._pipeline.now_ns
+            lost = Event(now, now + self._wall_offset_ns, Kind.LOST, loss=Loss.QUEUE_FULL, count=dropped)
+            self._pipeline.feed(Observation(lost))

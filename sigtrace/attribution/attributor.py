@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from sigtrace.attribution.cgroups import Cgroups
-from sigtrace.attribution.paths import parse
+from sigtrace.attribution.mains import Mains
+from sigtrace.attribution.paths import parse, pod_uid_of
 from sigtrace.model.event import Event, Kind, Task
-from sigtrace.model.workload import Observation, Workload, WorkloadKind
+from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKind
 
 #: Workloads kept. Far more than a node has; a cgroup that comes back is looked up again.
 _CACHE_MAX: Final = 20_000
+
+_WITH_MAIN: Final = (WorkloadKind.CONTAINER, WorkloadKind.SANDBOX)
+#: What else is known of a container: names, its grace period.
+Details = Callable[[Workload], Workload]
 
 
 class Attributor:
     """Knows the workload of a cgroup."""
 
-    def __init__(self, cgroups: Cgroups, node: str | None = None) -> None:
+    def __init__(
+        self,
+        cgroups: Cgroups,
+        node: str | None = None,
+        *,
+        on_main: Callable[[int, int], None] | None = None,
+        on_stop_signal: Callable[[int], None] | None = None,
+        details: Details | None = None,
+    ) -> None:
+        """``on_main``: told (pid, start_ns) of each main process that is no init, for the source to watch.
+
+        ``on_stop_signal``: told of each stop signal that some container declares.
+        """
         self._cgroups = cgroups
         self._node = node
+        self._on_main = on_main
+        self._on_stop_signal = on_stop_signal
+        self._details = details
+        self._mains = Mains()
         self._workloads: OrderedDict[int, Workload] = OrderedDict()
         self._containers: OrderedDict[str, None] = OrderedDict()
         """paths of cgroups in which an init of a new PID namespace began, though their names say nothing"""
@@ -31,6 +53,7 @@ class Attributor:
         if event.kind is Kind.CGROUP_MKDIR:
             self._cgroups.made(event.cgroup_id, event.cgroup_parent_id, event.cgroup_name)
             self._workloads.pop(event.cgroup_id, None)
+            self._mains.forget(event.cgroup_id)
             self._containers.pop(self._cgroups.path(event.cgroup_id, now) or "", None)
             return Observation(event)
         if event.kind is Kind.CGROUP_RMDIR:
@@ -43,16 +66,54 @@ class Attributor:
             else:
                 self._init_began(task, now)
                 self._maybe_sandbox(task, now)
-        return Observation(event, self._workload(event.task, now), self._workload(event.sender, now))
+        workload = self._workload(event.task, now)
+        if event.zombie and workload and workload.cgroup:
+            workload = dataclasses.replace(workload, pids_max=self._cgroups.pids_max(workload.cgroup, now))
+        sender = self._workload(event.sender, now)
+        main = self._is_main(event, workload)
+        if main and event.sender and not event.ns_init and not event.outside and not _is_same(workload, sender):
+            # In a shared PID namespace the cgroup tells, and the kernel may not have heard yet who is to be watched.
+            event = dataclasses.replace(event, outside=True)
+        return Observation(
+            event,
+            workload,
+            sender,
+            main=main,
+            oom_scope=self._oom_scope(event, workload, now) if event.kind is Kind.OOM_KILL else None,
+        )
+
+    def _is_main(self, event: Event, workload: Workload | None) -> bool:
+        if workload is None or workload.kind not in _WITH_MAIN:
+            return False
+        main = self._mains.is_main(event, workload.cgroup_id)
+        if main and self._on_main and event.task and not event.ns_init and event.kind in (Kind.EXEC, Kind.TASK):
+            self._on_main(*event.task.key)
+        return main
+
+    def _oom_scope(self, event: Event, workload: Workload | None, now: int) -> OomScope | None:
+        """Whose limit was reached: so many levels above the victim's own cgroup."""
+        if event.oom_levels is None:
+            return OomScope.NODE
+        path = self._cgroups.path(event.task.cgroup_id, now) if event.task else None
+        if path is None or workload is None or workload.cgroup is None:
+            return None
+        full = path.split("/")[: len(path.split("/")) - event.oom_levels]
+        above = "/".join(full)
+        if above.startswith(workload.cgroup):
+            return OomScope.CONTAINER
+        return OomScope.POD if pod_uid_of(above) else OomScope.NODE
 
     def _is_nested(self, task: Task, now: int) -> bool:
         """The kernel compares cgroups; an init in a cgroup below its parent's container's is not a container's own."""
-        own, parent = self._look_up(task.cgroup_id, now), self._look_up(task.parent_cgroup_id, now)
-        return parent.kind is WorkloadKind.CONTAINER and parent.cgroup == own.cgroup
+        own, parent = self._workload_of(task.cgroup_id, now), self._workload_of(task.parent_cgroup_id, now)
+        return own is not None and parent is not None and parent.kind in _WITH_MAIN and parent.cgroup == own.cgroup
 
     def _init_began(self, task: Task, now: int) -> None:
+        known = self._workload_of(task.cgroup_id, now)
+        if known is not None and known.kind in _WITH_MAIN:
+            return
         path = self._cgroups.path(task.cgroup_id, now)
-        if path is None or path == "/" or self._look_up(task.cgroup_id, now).kind is WorkloadKind.CONTAINER:
+        if path is None or path == "/":
             return
         self._containers[path] = None
         if len(self._containers) > _CACHE_MAX:
@@ -69,14 +130,17 @@ class Attributor:
             self._workloads[task.cgroup_id] = dataclasses.replace(workload, kind=WorkloadKind.SANDBOX)
 
     def _workload(self, task: Task | None, now: int) -> Workload | None:
-        if task is None or not task.cgroup_id:
+        return self._workload_of(task.cgroup_id, now) if task else None
+
+    def _workload_of(self, cgroup: int, now: int) -> Workload | None:
+        if not cgroup:
             return None
-        workload = self._workloads.get(task.cgroup_id)
+        workload = self._workloads.get(cgroup)
         if workload is None:
-            workload = self._look_up(task.cgroup_id, now)
+            workload = self._look_up(cgroup, now)
             if workload.cgroup is None:
                 return workload  # unknown now, perhaps known after the next walk
-            self._workloads[task.cgroup_id] = workload
+            self._workloads[cgroup] = workload
             if len(self._workloads) > _CACHE_MAX:
                 self._workloads.popitem(last=False)
         return workload
@@ -87,7 +151,7 @@ class Attributor:
             return Workload(WorkloadKind.HOST, cgroup, node=self._node)
         info = parse(path)
         if info.container_id and info.container_path:
-            return Workload(
+            workload = Workload(
                 WorkloadKind.CONTAINER,
                 self._cgroups.id_of(info.container_path) or cgroup,
                 info.container_path,
@@ -97,17 +161,27 @@ class Attributor:
                 qos=info.qos,
                 node=self._node,
             )
+            return self._with_details(workload)
         own = next((p for p in _upwards(path) if p in self._containers), None)
         if own:
-            return Workload(
-                WorkloadKind.CONTAINER,
-                self._cgroups.id_of(own) or cgroup,
-                own,
-                container_name=own.rpartition("/")[2],
-                node=self._node,
-            )
+            name = own.rpartition("/")[2]
+            cgroup_id = self._cgroups.id_of(own) or cgroup
+            workload = Workload(WorkloadKind.CONTAINER, cgroup_id, own, container_name=name, node=self._node)
+            return self._with_details(workload)
         kind = WorkloadKind.UNIT if info.unit else WorkloadKind.SESSION if info.session else WorkloadKind.HOST
         return Workload(kind, cgroup, path, container_name=info.unit or info.session, node=self._node)
+
+    def _with_details(self, workload: Workload) -> Workload:
+        if self._details is None:
+            return workload
+        workload = self._details(workload)
+        if workload.stop_signal and self._on_stop_signal:
+            self._on_stop_signal(workload.stop_signal)
+        return workload
+
+
+def _is_same(one: Workload | None, other: Workload | None) -> bool:
+    return one is not None and other is not None and one.cgroup_id == other.cgroup_id
 
 
 def _upwards(path: str) -> list[str]:

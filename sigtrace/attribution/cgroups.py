@@ -19,6 +19,7 @@ _WALK_MAX: Final = 200_000
 _WALK_INTERVAL_NS: Final = 1_000_000_000
 #: and for the same id not before so long.
 _MISS_NS: Final = 60_000_000_000
+_LIMIT_NS: Final = 10_000_000_000
 
 
 class Cgroups:
@@ -32,6 +33,7 @@ class Cgroups:
         self._gone: OrderedDict[int, None] = OrderedDict()
         self._missed: OrderedDict[int, int] = OrderedDict()
         self._walked_ns = -_WALK_INTERVAL_NS
+        self._limits: dict[str, tuple[int | None, int]] = {}
 
     def walk(self, now_ns: int) -> None:
         """Learn every cgroup that exists; those that do not are remembered for a while."""
@@ -96,6 +98,21 @@ class Cgroups:
     def id_of(self, path: str) -> int | None:
         """The cgroup that has, or had last, this path."""
         return self._ids.get(path)
+
+    def pids_max(self, path: str, now_ns: int) -> int | None:
+        """How many processes a cgroup may have, asked again after 10 s; None: no limit, or not in this hierarchy."""
+        value, at_ns = self._limits.get(path, (None, -_LIMIT_NS))
+        if now_ns - at_ns < _LIMIT_NS:
+            return value
+        try:
+            with open(f"{self._mount}{path}/pids.max", encoding="ascii") as f:
+                value = int(f.read(32))
+        except (OSError, ValueError):  # "max"
+            value = None
+        if len(self._limits) >= _REMEMBERED:
+            self._limits.clear()
+        self._limits[path] = (value, now_ns)
+        return value
 
     def __len__(self) -> int:
         return len(self._paths)

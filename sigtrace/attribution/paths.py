@@ -62,6 +62,11 @@ def parse(path: str) -> PathInfo:
     return PathInfo(unit=unit, session=session)
 
 
+def pod_uid_of(path: str) -> str | None:
+    """The pod in whose cgroup, or below, this path is."""
+    return _pod(path.strip("/").split("/"))[0]
+
+
 def _container(segments: list[str], i: int) -> tuple[str | None, str | None]:
     segment = segments[i]
     if match := _NAMED.fullmatch(segment) or _COLONS.fullmatch(segment):

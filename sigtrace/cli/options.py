@@ -106,6 +106,16 @@ def filters(command: F) -> F:
     return command
 
 
+def patience(command: F) -> F:
+    """``--zombie-after`` and ``--unanswered-after``: seconds (float), or None for the default."""
+    for name, what in (
+        ("unanswered-after", "Tell of a stop signal that nothing followed [60, or the grace period + 5]."),
+        ("zombie-after", "Tell of zombies that nobody has waited for in so long [10]."),
+    ):
+        command = click.option(f"--{name}", type=Duration(), metavar="SECONDS", help=what)(command)
+    return command
+
+
 def fail_on(command: F) -> F:
     """``--fail-on`` as ``fail_on``: "info", "warning", "error" or None."""
     return click.option(

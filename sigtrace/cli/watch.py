@@ -14,6 +14,7 @@ from sigtrace.model.filter import WorkloadFilter
 @options.backend
 @options.duration
 @options.filters
+@options.patience
 @options.fail_on
 def watch(
     output: str,
@@ -23,6 +24,8 @@ def watch(
     pod: str | None,
     namespace: str | None,
     runtime: str | None,
+    zombie_after: float | None,
+    unanswered_after: float | None,
     fail_on: str | None,
 ) -> int:
     """Verdicts as they happen: one story for each container's shutdown, and every other finding."""
@@ -33,5 +36,7 @@ def watch(
         backend=backend,
         duration_s=duration,
         chosen=WorkloadFilter(container, pod, namespace, runtime),
+        zombie_after_s=zombie_after,
+        unanswered_after_s=unanswered_after,
         fail_on=Severity.of(fail_on) if fail_on else None,
     )

@@ -1,65 +1,71 @@
-"""All detectors in their order, and what they share."""
+"""All detectors in their order, what they share, and the timers that wake them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sigtrace.detectors.base import Detector
+from sigtrace.detectors.base import Detector, Thresholds, Timers
+from sigtrace.detectors.containers import Containers
+from sigtrace.detectors.crashes import Crashes
 from sigtrace.detectors.dropped import Dropped
+from sigtrace.detectors.forwarding import KeptWaiting
+from sigtrace.detectors.ignored import Ignored
 from sigtrace.detectors.killed import Killed
 from sigtrace.detectors.lost import Lost
-from sigtrace.detectors.processes import Processes
+from sigtrace.detectors.pending import Pending
 from sigtrace.detectors.shutdown import Shutdowns
-from sigtrace.detectors.stops import Stops
-from sigtrace.model.event import Kind
+from sigtrace.detectors.unanswered import Unanswered
+from sigtrace.detectors.zombies import Zombies
 from sigtrace.model.finding import Verdict
-from sigtrace.model.workload import Observation, WorkloadKind
+from sigtrace.model.workload import Observation
 
 
 class Chain:
-    """A :class:`sigtrace.detectors.base.Detector` made of the others; shutdowns come last and see what they found."""
+    """The whole rule book. Sandboxes are no containers: what happens to a pause container makes no verdict."""
 
-    def __init__(self) -> None:
-        self._processes = Processes()
-        self._stops = Stops()
+    def __init__(self, thresholds: Thresholds | None = None) -> None:
+        thresholds = thresholds or Thresholds()
+        self._containers = Containers()
+        self._timers = timers = Timers()
         self._detectors: list[Detector] = [
-            Dropped(self._processes),
-            Killed(self._processes, self._stops),
-            Lost(),
+            Dropped(self._containers, timers),
+            Ignored(self._containers, timers),
+            Pending(self._containers, timers, thresholds),
+            Unanswered(self._containers, timers, thresholds),
+            KeptWaiting(self._containers),
+            Killed(self._containers, timers),
+            Zombies(self._containers, timers),
+            Crashes(self._containers, timers, thresholds),
+            Lost(timers),
         ]
-        self._shutdowns = Shutdowns(self._processes, self._stops)
+        self._shutdowns = Shutdowns(self._containers, timers)
 
     def feed(self, observation: Observation) -> Iterator[Verdict]:
         """Take in one observation."""
-        ends = observation.event.kind in (Kind.EXIT, Kind.REAP)
-        if not ends:
-            self._processes.feed(observation.event)
-        self._stops.feed(observation)
+        self._containers.feed(observation)
         for detector in self._detectors:
             yield from self._show(detector.feed(observation))
-        yield from _without_sandboxes(self._shutdowns.feed(observation))
-        if ends:
-            self._processes.feed(observation.event)
+        yield from self._shutdowns.feed(observation)
+        self._containers.ended(observation)
 
     def tick(self, now_ns: int) -> Iterator[Verdict]:
-        """Time has come to ``now_ns``."""
-        for detector in self._detectors:
-            yield from self._show(detector.tick(now_ns))
-        yield from self._shutdowns.tick(now_ns)
+        """Time has come to ``now_ns`` (CLOCK_BOOTTIME)."""
+        while ringing := self._timers.pop(now_ns):
+            detector, token = ringing
+            verdicts = detector.due(token, now_ns)
+            yield from verdicts if detector is self._shutdowns else self._show(verdicts)
 
     def deadline(self) -> int | None:
-        """The earliest of all."""
-        deadlines = [d.deadline() for d in (*self._detectors, self._shutdowns)]
-        return min((d for d in deadlines if d is not None), default=None)
+        """When the next tick is wanted (CLOCK_BOOTTIME ns); None: nobody waits."""
+        return self._timers.deadline()
+
+    def end(self, now_ns: int) -> Iterator[Verdict]:
+        """Nothing more comes."""
+        for detector in self._detectors:
+            yield from self._show(detector.end(now_ns))
+        yield from self._shutdowns.end(now_ns)
 
     def _show(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-        for verdict in _without_sandboxes(verdicts):
+        for verdict in verdicts:
             self._shutdowns.found(verdict)
-            yield verdict
-
-
-def _without_sandboxes(verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-    """A pod's pause container is killed on every healthy deletion: it makes events and no verdicts."""
-    for verdict in verdicts:
-        if verdict.workload is None or verdict.workload.kind is not WorkloadKind.SANDBOX:
             yield verdict

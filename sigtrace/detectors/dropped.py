@@ -2,32 +2,35 @@
 
 The kernel drops it when it is generated (result ignored, disposition default): default actions do not apply to a
 namespace's init (sig_task_ignored and SIGNAL_UNKILLABLE in kernel/signal.c). From inside even SIGKILL meets that fate.
+What was blocked, or traced, at that time is dropped when it is delivered (get_signal): a late drop.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from sigtrace.detectors.processes import Processes, ProcessKey
+from sigtrace.detectors.base import ProcessKey, Timers
+from sigtrace.detectors.containers import Container, Containers, kills
+from sigtrace.detectors.fold import OPEN_MAX, Fold, Folds
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.shell import is_shell_form, script_of, shell_command
-from sigtrace.model import codes, signals
+from sigtrace.detectors.stop import is_configured
+from sigtrace.detectors.words import among, finding_on, name_of, what_of
+from sigtrace.model import signals
 from sigtrace.model.event import Disposition, Event, Kind, Result, Task
-from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Finding
-from sigtrace.model.text import command_line
+from sigtrace.model.finding import Certainty, Finding
 from sigtrace.model.workload import Observation
 
 CODE: Final = "signal-dropped"
-#: The processes that were never told come with the snapshot that the source takes when a container is asked to stop;
+#: The processes that were never told come with the listing that the source makes when a container is asked to stop;
 #: so long a drop waits for it.
 _WAIT_NS: Final = 500_000_000
-#: A repeat that does not come for so long has ended.
-_QUIET_NS: Final = 60_000_000_000
-_SWEEP_NS: Final = 1_000_000_000
-_OPEN_MAX: Final = 10_000
+#: A late drop is one if the process is still there after this.
+_LIVES_NS: Final = 100_000_000
+
+_Key = tuple[ProcessKey, int, bool]
 
 
 def is_drop(event: Event) -> bool:
@@ -40,109 +43,168 @@ def is_drop(event: Event) -> bool:
         and signals.is_fatal(event.signo)
         and not event.exiting
         and not event.teardown
+        and not _sent_itself(event)  # abort(), or a handler that raises its signal again: its end tells
     )
 
 
-@dataclass(slots=True)
-class _Open:
-    first: Observation
-    due_ns: int
-    last_ns: int
-    count: int = 1
-    told: int = 0
-    evidence: list[Event] = field(default_factory=list)
-    cause: str = ""
+def is_lost(observation: Observation) -> bool:
+    """A drop, or the declared stop signal of a container whose default is to be ignored (httpd's SIGWINCH)."""
+    event = observation.event
+    if is_drop(event):
+        return True
+    ignored = event.result is Result.IGNORED and event.disposition is Disposition.DEFAULT and not event.exiting
+    return event.kind is Kind.SIGNAL_GENERATE and observation.main and ignored and is_configured(observation)
+
+
+def _sent_itself(event: Event) -> bool:
+    return event.sender is not None and event.task is not None and event.sender.key == event.task.key
+
+
+def is_late_drop(event: Event) -> bool:
+    """Whether this signal_deliver is one, if the process lives on: an init with no handler, and no exit of it."""
+    return (
+        event.kind is Kind.SIGNAL_DELIVER
+        and event.ns_init
+        and event.disposition is Disposition.DEFAULT
+        and event.signo != signals.SIGKILL
+        and signals.is_fatal(event.signo)
+        and not event.exiting
+    )
 
 
 class Dropped:
-    """A :class:`sigtrace.detectors.base.Detector`. Repeats are folded: told at 1, 10, 100 … and at the end."""
+    """A :class:`sigtrace.detectors.base.Detector`. Keys: the init, the signal, whether it came from outside."""
 
-    def __init__(self, processes: Processes) -> None:
-        self._processes = processes
-        self._open: OrderedDict[ProcessKey, dict[tuple[int, bool], _Open]] = OrderedDict()
-        """by init, then by signal and whether it came from outside"""
-        self._waiting: dict[tuple[ProcessKey, int, bool], _Open] = {}
-        """those not told yet"""
-        self._swept_ns = 0
+    def __init__(self, containers: Containers, timers: Timers) -> None:
+        self._containers = containers
+        self._timers = timers
+        self._folds: Folds[_Key] = Folds()
+        self._by_init: OrderedDict[ProcessKey, set[_Key]] = OrderedDict()
 
     def feed(self, observation: Observation) -> Iterable[Finding]:
         """Take in one observation."""
         event = observation.event
         if event.task is None:
             return
-        key = event.task.key
+        init = event.task.key
         if event.kind is Kind.TASK:
-            for case in self._open.get(key, {}).values():
-                case.due_ns = min(case.due_ns, event.time_ns)  # the whole snapshot has this time
-        elif event.kind is Kind.EXIT and key in self._open:
-            yield from self._close(key)
-        elif is_drop(event):
-            cases = self._open.setdefault(key, {})
-            repeated = cases.get((event.signo, event.outside))
-            if repeated is None:
-                case = _Open(observation, event.time_ns + _WAIT_NS, event.time_ns, evidence=[event])
-                cases[event.signo, event.outside] = self._waiting[key, event.signo, event.outside] = case
-                if len(self._open) > _OPEN_MAX:
-                    yield from self._close(next(iter(self._open)))
-                return
-            repeated.count += 1
-            repeated.last_ns = event.time_ns
-            if len(repeated.evidence) < EVIDENCE_MAX:
-                repeated.evidence.append(event)
-            if repeated.told and repeated.count == 10 * repeated.told:
-                yield self._tell(repeated)
-
-    def tick(self, now_ns: int) -> Iterable[Finding]:
-        """Tell what has waited long enough, end what has been quiet."""
-        for key, case in [(k, c) for k, c in self._waiting.items() if c.due_ns <= now_ns]:
-            del self._waiting[key]
-            yield self._tell(case)
-        if now_ns - self._swept_ns < _SWEEP_NS:
+            for key in self._by_init.get(init, ()):
+                if (waiting := self._folds.get(key)) and not waiting.told:
+                    self._timers.at(event.time_ns + 1, self, key)  # the whole listing has this time
+        elif event.kind is Kind.EXIT:
+            for key in sorted(self._by_init.pop(init, ())):
+                fold = self._folds.close(key)
+                died_of_it = event.wait_status is not None and event.wait_status.signal == key[1]
+                if fold and not (_is_unproven(fold) and died_of_it):
+                    yield self._tell(fold)
+        elif self._containers.of(observation) is None:
             return
-        self._swept_ns = now_ns
-        for init, cases in list(self._open.items()):
-            if all(case.last_ns + _QUIET_NS <= now_ns for case in cases.values()):
-                yield from self._close(init)
+        elif is_lost(observation):
+            yield from self._dropped(observation, (init, event.signo, event.outside), _WAIT_NS)
+        elif is_late_drop(event):
+            yield from self._dropped(observation, (init, event.signo, True), _LIVES_NS)
+        elif kills(event) and observation.main:
+            yield from self._raised(observation)
 
-    def deadline(self) -> int | None:
-        """The first finding that waits."""
-        return min((case.due_ns for case in self._waiting.values()), default=None)
-
-    def _close(self, init: ProcessKey) -> Iterable[Finding]:
-        for (signo, outside), case in self._open.pop(init).items():
-            self._waiting.pop((init, signo, outside), None)
-            yield from self._end(case)
-
-    def _end(self, case: _Open) -> Iterable[Finding]:
-        if case.count > case.told:
-            yield self._tell(case)
-
-    def _tell(self, case: _Open) -> Finding:
-        first = case.first.event
-        init = self._processes.known(first.task) if first.task else Task(0, 0)
-        others = self._processes.others(init)
-        listed = self._processes.listed_ns(init.pidns) >= first.time_ns
-        case.cause = case.cause or _cause(first, init, others, listed=listed)
-        by_shell = case.cause in ("shell-form", "script-without-exec")
-        case.told = case.count
-        return Finding(
-            code=CODE,
-            cause=case.cause,
-            severity=codes.severity(CODE, case.cause, nested=not first.container_init),
-            certainty=Certainty.INFERRED if init.argv is None or (by_shell and not listed) else Certainty.OBSERVED,
-            time_ns=case.last_ns,
-            wall_ns=first.wall_ns + (case.last_ns - first.time_ns),
-            workload=case.first.workload,
-            subject=init,
-            signo=first.signo,
-            count=case.count,
-            first_wall_ns=first.wall_ns,
-            window_s=(case.last_ns - first.time_ns) / 1e9 if case.count > 1 else None,
-            message=_message(case, init, others),
-            advice=codes.advice(CODE, case.cause),
-            evidence=tuple(case.evidence),
-            sender_role=role_of(case.first),
+    def _raised(self, kill: Observation) -> Iterable[Finding]:
+        """SIGKILL had to end a PID 1 that had handled its stop signal and then wanted to die of it."""
+        container = self._containers.of(kill)
+        request = container.stop.request_of_kill() if container and container.stop.kill is kill else None
+        raised = container.raised if container else None
+        if container is None or request is None or raised is None or raised.event.signo != request.event.signo:
+            return
+        name = signals.name(raised.event.signo)
+        yield finding_on(
+            raised,
+            CODE,
+            "no-handler",
+            certainty=Certainty.OBSERVED,
+            subject=container.main,
+            time_ns=kill.event.time_ns,
+            wall_ns=kill.event.wall_ns,
+            message=f"PID 1 handled {name}, and then sent it to itself to end by it: the kernel dropped that, because "
+            f"default actions don't apply to a namespace's init. It has to call exit instead",
+            evidence=(request.event, raised.event, kill.event),
+            sender_role=role_of(raised),
         )
+
+    def _dropped(self, observation: Observation, key: _Key, wait_ns: int) -> Iterable[Finding]:
+        event = observation.event
+        fold = self._folds.get(key)
+        if fold and self._folds.is_quiet(key, event.time_ns):
+            if (ended := self._folds.close(key)) and ended.told:
+                yield self._tell(ended)
+            fold = None
+        if fold is None:
+            self._folds.open(key, observation)
+            self._by_init.setdefault(key[0], set()).add(key)
+            if len(self._by_init) > OPEN_MAX:
+                self._by_init.popitem(last=False)
+            self._timers.at(event.time_ns + wait_ns, self, key)
+        elif fold.add(event):
+            yield self._tell(fold)
+
+    def due(self, token: Any, now_ns: int) -> Iterable[Finding]:
+        """Tell what has waited long enough, end what has been quiet."""
+        key: _Key = token
+        fold = self._folds.get(key)
+        if fold is None:
+            return
+        if not fold.told:
+            if _is_unproven(fold) and now_ns < fold.first.event.time_ns + _LIVES_NS:
+                return
+            yield self._tell(fold)
+            self._timers.at(now_ns + self._folds.quiet_ns, self, key)
+        elif self._folds.is_quiet(key, now_ns):
+            keys = self._by_init.get(key[0], set())
+            keys.discard(key)
+            if not keys:
+                self._by_init.pop(key[0], None)
+            if ended := self._folds.close(key):
+                yield self._tell(ended)
+        else:
+            self._timers.at(fold.last_ns + self._folds.quiet_ns, self, key)
+
+    def end(self, _now_ns: int) -> Iterable[Finding]:
+        """What waits for the listing is told without; a late drop that is not proven is none."""
+        for fold in self._folds.close_all():
+            if fold.told or not _is_unproven(fold):
+                yield self._tell(fold)
+
+    def _tell(self, fold: Fold) -> Finding:
+        first = fold.first
+        event = first.event
+        container = self._containers.of(first)
+        init = event.task or Task(0, 0)
+        others: list[Task] = []
+        listed = False
+        if container:
+            init = container.known(init)
+            others = [m.task for m in container.others() if m.task.key != init.key]
+            listed = container.listed_ns >= event.time_ns
+        fold.cause = fold.cause or _cause(event, init, others, listed=listed)
+        by_shell = fold.cause in ("shell-form", "script-without-exec")
+        certain = fold.cause in ("late-drop", "from-inside", "no-handler") or (by_shell and listed)
+        fold.told = fold.count
+        return finding_on(
+            first,
+            CODE,
+            fold.cause,
+            nested=not first.main,
+            certainty=Certainty.OBSERVED if certain else Certainty.INFERRED,
+            time_ns=fold.last_ns,
+            wall_ns=fold.wall_ns,
+            subject=init,
+            count=fold.count,
+            window_s=fold.window_s,
+            message=_message(fold, init, others, container),
+            evidence=fold.evidence,
+            sender_role=role_of(first),
+        )
+
+
+def _is_unproven(fold: Fold) -> bool:
+    return fold.first.event.kind is Kind.SIGNAL_DELIVER and not fold.told
 
 
 def _cause(event: Event, init: Task, others: list[Task], *, listed: bool) -> str:
@@ -150,7 +212,9 @@ def _cause(event: Event, init: Task, others: list[Task], *, listed: bool) -> str
 
     ``listed``: ``others`` is known. If it is not, a shell in front is taken to have a child.
     """
-    if event.sender is not None and not event.outside:
+    if event.kind is Kind.SIGNAL_DELIVER and not event.ptraced:
+        return "late-drop"
+    if event.kind is Kind.SIGNAL_GENERATE and event.sender is not None and not event.outside:
         return "from-inside"
     if init.argv is None:
         return "unknown"
@@ -161,35 +225,31 @@ def _cause(event: Event, init: Task, others: list[Task], *, listed: bool) -> str
     return "no-handler"
 
 
-def name_of(task: Task) -> str:
-    """``gunicorn (pid 8)``, with the pid that the container knows."""
-    return f"{task.comm} (pid {task.ns_pid or task.pid})"
-
-
-def _which(case: _Open) -> str:
-    return "PID 1" if case.first.event.container_init else "the init of a nested PID namespace"
-
-
-def _message(case: _Open, init: Task, others: list[Task]) -> str:
-    name = signals.name(case.first.event.signo)
-    times = f" at least {case.count} times" if case.count > 1 else ""  # records: the limiter may have kept some
-    what = command_line(init.argv, 60) if init.argv else init.comm
-    if case.cause == "from-inside":
-        nested = "" if case.first.event.container_init else "a nested "
-        sender = case.first.event.sender
-        who = (
-            f"{name_of(sender)} sent {name}{times} to {nested}PID 1 ({what})" if sender else f"{name}{times} to {what}"
+def _message(fold: Fold, init: Task, others: list[Task], container: Container | None) -> str:
+    event, main = fold.first.event, fold.first.main
+    name = signals.name(event.signo)
+    again = f" at least {fold.count} times" if fold.count > 1 else ""  # records: the limiter may have kept some
+    if fold.cause == "from-inside":
+        nested = "" if main else "a nested "
+        who = f"{name_of(event.sender)} sent {name}" if event.sender else name
+        return (
+            f"{who}{again} to {nested}PID 1 ({what_of(init)}) from inside, and the kernel dropped it: from inside even "
+            f"SIGKILL cannot end a namespace's init"
         )
-        return f"{who} from inside, and the kernel dropped it: from inside even SIGKILL cannot end a namespace's init"
-    text = (
-        f"the kernel dropped {name}{times}: {_which(case)} has no handler for it, and default actions don't apply to a "
-        f"namespace's init"
-    )
-    if not others:
+    which = "PID 1" if main else "the init of a nested PID namespace"
+    if fold.cause == "late-drop":
+        return (
+            f"the kernel dropped {name}{again} when {which} unblocked it: it had no handler for it by then, and "
+            f"default actions don't apply to a namespace's init"
+        )
+    reason = "default actions don't apply to a namespace's init"
+    if not signals.is_fatal(event.signo):
+        reason = "the default is to ignore it"
+    text = f"the kernel dropped {name}{again}: {which} has no handler for it, and {reason}"
+    if not others or container is None or not main:
         return text
-    if case.cause == "shell-form" and init.argv:
+    if fold.cause == "shell-form" and init.argv:
         words = shell_command(init.argv).removeprefix("exec ").split()
         wanted = words[0].rsplit("/", 1)[-1] if words else ""
         others = sorted(others, key=lambda t: t.comm != wanted[:15])
-    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    return f"{text}; {name_of(others[0])}{more} {'were' if more else 'was'} never told"
+    return f"{text}; {among(others)} {'were' if len(others) > 1 else 'was'} never told"

@@ -1,119 +1,215 @@
-"""killed: why a container's main process got SIGKILL (kernel-signals: Cause of a SIGKILL)."""
+"""killed: why a process of a container got SIGKILL. The main process once; of the others what is nobody's routine.
+
+After the main process's end, or beside its SIGKILL, the others' are collateral: teardown, cgroup.kill, a runtime that
+cleans up. And a process that dies with its parent (PR_SET_PDEATHSIG) was meant to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-from sigtrace.detectors.dropped import is_drop, name_of
-from sigtrace.detectors.processes import Processes, ProcessKey
-from sigtrace.detectors.senders import role_of
-from sigtrace.detectors.stops import OOM_NS, Stops
+from sigtrace.detectors.base import ProcessKey, Timers
+from sigtrace.detectors.containers import Container, Containers, kills
+from sigtrace.detectors.fold import Fold, Folds
+from sigtrace.detectors.judge import why_unanswered
+from sigtrace.detectors.killers import Killing, cause_of_kill, mechanism_of
+from sigtrace.detectors.senders import role_of, same_sender
+from sigtrace.detectors.stop import OOM_NS
+from sigtrace.detectors.words import finding_on, name_of, times, who_sent
 from sigtrace.model import codes, signals
-from sigtrace.model.event import Disposition, Info, Kind, Result, Task
-from sigtrace.model.finding import Certainty, Finding, Mechanism, SenderRole
+from sigtrace.model.event import Info, Kind, Task
+from sigtrace.model.finding import Finding, Mechanism
 from sigtrace.model.workload import Observation
 
 CODE: Final = "killed"
+_WAITING_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Quiet:
+    """A timer's token: this fold may have ended."""
+
+    key: tuple[int, str]
 
 
 class Killed:
-    """A :class:`sigtrace.detectors.base.Detector`: once for each main process."""
+    """A :class:`sigtrace.detectors.base.Detector`."""
 
-    def __init__(self, processes: Processes, stops: Stops) -> None:
-        self._processes = processes
-        self._stops = stops
+    def __init__(self, containers: Containers, timers: Timers) -> None:
+        self._containers = containers
+        self._timers = timers
         self._waiting: dict[ProcessKey, Observation] = {}
+        """SIGKILLs that may turn out to be the OOM killer's, or collateral"""
+        self._folds: Folds[tuple[int, str]] = Folds()
+        """of other processes than the main one: by container and cause"""
 
     def feed(self, observation: Observation) -> Iterable[Finding]:
-        """Take in one observation. The kernel's own SIGKILL waits for the OOM killer's mark."""
-        event = observation.event
-        task = event.task
+        """Take in one observation."""
+        event, task = observation.event, observation.event.task
         if task is None:
             return
-        if event.kind is Kind.SIGNAL_GENERATE and self._stops.get(task.key).kill is observation:
-            if event.info is Info.PRIV:
+        if event.kind is Kind.EXIT:
+            if observation.main and observation.workload:
+                cgroup = observation.workload.cgroup_id
+                for key, kill in list(self._waiting.items()):
+                    if kill.workload and kill.workload.cgroup_id == cgroup and not self._may_be_marked(kill, key):
+                        yield from self._judge(self._waiting.pop(key))
+        elif event.kind is Kind.SIGNAL_GENERATE and kills(event) and not event.teardown:
+            container = self._containers.of(observation)
+            if container is None or container.exit or task.key in self._waiting:
+                return
+            if observation.main and event.info is not Info.PRIV:
+                if container.stop.kill is observation:
+                    yield self._tell(container, observation, cause_of_kill(container, observation), None)
+            elif len(self._waiting) < _WAITING_MAX:
                 self._waiting[task.key] = observation
-            else:
-                yield self._tell(observation)
-        elif event.kind is Kind.OOM_KILL:
-            for key in [k for k in self._waiting if self._stops.get(k).oom is event]:
-                yield self._tell(self._waiting.pop(key))
-        elif event.kind is Kind.EXIT and task.key in self._waiting:
-            yield self._tell(self._waiting.pop(task.key))  # no mark comes after the exit
+                self._timers.at(event.time_ns + OOM_NS, self, task.key)
 
-    def tick(self, now_ns: int) -> Iterable[Finding]:
-        """Tell of the kernel's SIGKILL that no mark followed."""
+    def _may_be_marked(self, kill: Observation, key: ProcessKey) -> bool:
+        """The kernel's own SIGKILL: the OOM killer's mark may come even after the exit."""
+        container = self._containers.of(kill)
+        marked = container.oom_near(kill.event.time_ns, key) if container else None
+        return kill.event.info is Info.PRIV and marked is None
+
+    def due(self, token: Any, now_ns: int) -> Iterable[Finding]:
+        """No mark came; or a fold may have ended."""
+        if isinstance(token, _Quiet):
+            yield from self._quiet(token, now_ns)
+            return
+        if kill := self._waiting.pop(token, None):
+            yield from self._judge(kill)
+
+    def _quiet(self, token: _Quiet, now_ns: int) -> Iterable[Finding]:
+        fold = self._folds.get(token.key)
+        if fold is None:
+            return
+        if not self._folds.is_quiet(token.key, now_ns):
+            self._timers.at(fold.last_ns + self._folds.quiet_ns, self, token)
+        elif self._folds.close(token.key) and (container := self._containers.of(fold.first)):
+            yield self._tell(container, fold.first, cause_of_kill(container, fold.first), fold)
+
+    def end(self, _now_ns: int) -> Iterable[Finding]:
+        """What waited for the OOM killer's mark, and the last counts."""
         for key, kill in list(self._waiting.items()):
-            if kill.event.time_ns + OOM_NS <= now_ns:
-                del self._waiting[key]
-                yield self._tell(kill)
+            del self._waiting[key]
+            yield from self._judge(kill)
+        for fold in self._folds.close_all():
+            if container := self._containers.of(fold.first):
+                yield self._tell(container, fold.first, cause_of_kill(container, fold.first), fold)
 
-    def deadline(self) -> int | None:
-        """The first SIGKILL that waits for a mark."""
-        return min((k.event.time_ns + OOM_NS for k in self._waiting.values()), default=None)
+    def _judge(self, kill: Observation) -> Iterable[Finding]:
+        container, event = self._containers.of(kill), kill.event
+        if container is None or event.task is None:
+            return
+        killing = cause_of_kill(container, kill)
+        if kill.main:
+            if container.stop.kill is kill:
+                yield self._tell(container, kill, killing, None)
+            return
+        if self._is_collateral(container, kill, killing):
+            return
+        key = (container.workload.cgroup_id, killing.cause)
+        fold = self._folds.get(key)
+        if fold and self._folds.is_quiet(key, event.time_ns):
+            if ended := self._folds.close(key):
+                yield self._tell(container, ended.first, killing, ended)
+            fold = None
+        if fold is None:
+            fold = self._folds.open(key, kill)
+            fold.cause = killing.cause
+            self._timers.at(event.time_ns + self._folds.quiet_ns, self, _Quiet(key))
+            yield self._tell(container, kill, killing, fold)
+        elif fold.add(event):
+            yield self._tell(container, kill, killing, fold)
 
-    def _tell(self, kill: Observation) -> Finding:
+    @staticmethod
+    def _is_collateral(container: Container, kill: Observation, killing: Killing) -> bool:
         event = kill.event
-        main = self._processes.known(event.task) if event.task else Task(0, 0)
-        stop = self._stops.get(main.key)
-        request = stop.request_of_kill()
-        role = role_of(kill)
-        if stop.oom:
-            cause, certainty = "oom", Certainty.OBSERVED
-            message = "the OOM killer chose the main process"
-        elif request:
-            cause, certainty = "grace-expired", Certainty.OBSERVED
-            grace_s = (event.time_ns - request.event.time_ns) / 1e9
-            message = (
-                f"{_who(kill)} sent SIGKILL {grace_s:.1f} s after {signals.name(request.event.signo)}, "
-                f"which {_fate(request, stop.deliveries != [])}"
-            )
-        elif role in (SenderRole.RUNTIME, SenderRole.KUBELET):
-            cause, certainty = "no-stop-signal", Certainty.HEURISTIC
-            message = f"{_who(kill)} sent SIGKILL; no stop signal was seen before it"
-        elif role is SenderRole.SHELL:
-            cause, certainty = "manual", Certainty.HEURISTIC
-            message = f"{_who(kill)} sent SIGKILL; not the OOM killer"
-        else:
-            cause, certainty = codes.UNKNOWN, Certainty.INFERRED
-            message = f"{_who(kill)} sent SIGKILL; not the OOM killer"
-        mechanism = Mechanism.OOM if stop.oom else Mechanism.KILL
-        if event.info is Info.NOINFO and not event.group:
-            mechanism = Mechanism.CGROUP_KILL
-        return Finding(
-            code=CODE,
-            cause=cause,
-            severity=codes.severity(CODE, cause),
-            certainty=certainty,
-            time_ns=event.time_ns,
-            wall_ns=event.wall_ns,
-            workload=kill.workload,
-            subject=main,
-            signo=signals.SIGKILL,
-            first_wall_ns=event.wall_ns,
-            message=message,
-            advice=codes.advice(CODE, cause),
-            evidence=tuple(o.event for o in (request, kill) if o),
+        if killing.cause == "oom":
+            # One OOM kill may take many: the first stands for them, and the main process for all.
+            first = container.oom_near(event.time_ns, event.task.key if event.task else None)
+            marks = [m for m in container.ooms if first and abs(m.event.time_ns - first.event.time_ns) <= OOM_NS]
+            return container.stop.oom in marks or (bool(marks) and first is not marks[0])
+        if container.oom_near(event.time_ns) and event.info is Info.PRIV:
+            return True  # it shares the victim's memory
+        if event.info is Info.NOINFO and event.group:
+            return True  # its parent's death signal
+        main_kill = container.stop.kill
+        if main_kill is None:
+            return False
+        # Whoever kills all of them may begin with any.
+        early_ns = OOM_NS if same_sender(event, main_kill.event) else 0
+        return event.time_ns - main_kill.event.time_ns >= -early_ns
+
+    def _tell(self, container: Container, kill: Observation, killing: Killing, fold: Fold | None) -> Finding:
+        event = kill.event
+        oom = killing.cause == "oom"
+        fields: dict[str, Any] = {"evidence": tuple(o.event for o in (killing.request, kill) if o)}
+        count = 1
+        if fold:
+            fold.told = count = fold.count
+            fields = {"evidence": fold.evidence, "count": count, "window_s": fold.window_s}
+            fields["first_wall_ns"] = fold.first.event.wall_ns
+        mechanism = mechanism_of(kill, oom=oom)
+        if oom and event.task and (mark := container.oom_near(event.time_ns, event.task.key)):
+            fields["evidence"] = (*fields["evidence"], mark.event)
+        return finding_on(
+            kill,
+            CODE,
+            killing.cause,
+            certainty=killing.certainty,
+            subject=container.known(event.task) if event.task else None,
+            message=_message(container, kill, killing, count),
             mechanism=mechanism,
-            sender_role=role,
+            sender_role=role_of(kill),
+            **fields,
         )
 
 
-def _who(kill: Observation) -> str:
-    sender = kill.event.sender
-    return name_of(sender) if sender else "the kernel" if kill.event.info is Info.PRIV else "an unknown sender"
+def _message(container: Container, kill: Observation, killing: Killing, count: int) -> str:
+    event = kill.event
+    victim = "the main process" if kill.main else name_of(event.task or Task(0, 0))
+    more = f"; {times(count, 'time', 'times')} so far" if count > 1 else ""
+    if killing.cause == "oom":
+        where = _scope(container, kill)
+        lives = "" if kill.main else "; the main process was not chosen"
+        return f"the OOM killer chose {victim}{where}{lives}{more}"
+    how = "ended it through cgroup.kill" if mechanism_of(kill, oom=False) is Mechanism.CGROUP_KILL else "sent SIGKILL"
+    if killing.request is None:
+        to = "" if kill.main else f" to {victim}"
+        return f"{who_sent(kill)} {how}{to}; not the OOM killer{more}"
+    request = killing.request
+    after_s = (event.time_ns - request.event.time_ns) / 1e9
+    text = (
+        f"{who_sent(kill)} {how} {after_s:.1f} s after {signals.name(request.event.signo)}, {_fate(container, request)}"
+    )
+    if killing.hook:
+        text += f"; the preStop hook had taken {killing.hook.seconds:.1f} s before it"
+    return text
 
 
-def _fate(request: Observation, delivered: bool) -> str:
-    """What became of the stop signal, in words that end a sentence."""
-    event = request.event
-    if is_drop(event):
-        return "the kernel had dropped"
-    if event.disposition is Disposition.IGNORE:
-        return "the process ignores"
-    if event.disposition is Disposition.HANDLER or event.waited:
-        if event.result is Result.DELIVERED and (delivered or event.waited):
-            return "the process got and did not finish in time"
-        return "its handler never got" if event.blocked else "it had a handler for"
-    return "stayed pending" if event.blocked else "did not end it"
+def _scope(container: Container, kill: Observation) -> str:
+    mark = container.oom_near(kill.event.time_ns, kill.event.task.key if kill.event.task else None)
+    if mark is None or mark.oom_scope is None:
+        return ""
+    return {
+        "container": ": its container was at its memory limit",
+        "pod": ": its pod was at its memory limit",
+        "node": ": the node, or a cgroup above the pod, was out of memory",
+    }[mark.oom_scope.value]
+
+
+#: What became of the stop signal, in words that end a sentence.
+_FATES: Final = {
+    "dropped": "which the kernel had dropped",
+    "ignored": "which the process ignores",
+    "pending": "which was still pending",
+    "not-forwarded": "which the process got and passed on to nobody",
+    codes.UNKNOWN: "which did not end it",
+}
+
+
+def _fate(container: Container, request: Observation) -> str:
+    return _FATES.get(why_unanswered(container, request), "which the process got and did not finish in time")

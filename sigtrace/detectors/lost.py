@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from sigtrace.detectors.base import Timers
 from sigtrace.model import codes
 from sigtrace.model.event import Event, Kind, Loss
 from sigtrace.model.finding import Certainty, Finding
@@ -26,7 +27,8 @@ class _Open:
 class Lost:
     """A :class:`sigtrace.detectors.base.Detector`."""
 
-    def __init__(self) -> None:
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
         self._open: dict[Loss, _Open] = {}
 
     def feed(self, observation: Observation) -> Iterable[Finding]:
@@ -34,23 +36,32 @@ class Lost:
         event = observation.event
         if event.kind is not Kind.LOST or event.loss is None:
             return
-        case = self._open.setdefault(event.loss, _Open(event, event.time_ns, 0))
+        case = self._open.get(event.loss)
+        if case is None:
+            case = self._open[event.loss] = _Open(event, event.time_ns, 0)
+            self._timers.at(event.time_ns + _QUIET_NS, self, event.loss)
         case.count += event.count
         case.last_ns = event.time_ns
         if case.count >= 10 * case.told:
             yield self._tell(case, event.time_ns)
 
-    def tick(self, now_ns: int) -> Iterable[Finding]:
-        """End what has been quiet."""
-        for loss, case in list(self._open.items()):
-            if case.last_ns + _QUIET_NS <= now_ns:
-                del self._open[loss]
-                if case.count > case.told:
-                    yield self._tell(case, now_ns)
+    def due(self, token: Any, now_ns: int) -> Iterable[Finding]:
+        """It may have ended."""
+        case = self._open.get(token)
+        if case is None:
+            return
+        if case.last_ns + _QUIET_NS > now_ns:
+            self._timers.at(case.last_ns + _QUIET_NS, self, token)
+            return
+        del self._open[token]
+        if case.count > case.told:
+            yield self._tell(case, now_ns)
 
-    def deadline(self) -> int | None:
-        """It waits for nothing that is urgent."""
-        return None
+    def end(self, now_ns: int) -> Iterable[Finding]:
+        """The last counts."""
+        for case in self._open.values():
+            if case.count > case.told:
+                yield self._tell(case, now_ns)
 
     def _tell(self, case: _Open, now_ns: int) -> Finding:
         case.told = case.count

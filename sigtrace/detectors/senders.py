@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sigtrace.model.event import Event, Info
+from sigtrace.model.event import Event, Info, Task
 from sigtrace.model.finding import SenderRole
 from sigtrace.model.workload import Observation
 
@@ -23,6 +23,9 @@ def role_of(observation: Observation) -> SenderRole:
     sender = event.sender
     if sender is None:
         return SenderRole.KERNEL if event.info is Info.PRIV else SenderRole.UNKNOWN
+    own, other = observation.workload, observation.sender_workload
+    if own and other and own.is_container and other.is_container:
+        return _kin(event, sender) if own.cgroup_id == other.cgroup_id else SenderRole.OTHER_CONTAINER
     comm = sender.comm
     if comm in _RUNTIMES or comm.startswith(("runc:", "containerd-shim")):
         return SenderRole.RUNTIME
@@ -30,15 +33,16 @@ def role_of(observation: Observation) -> SenderRole:
         return SenderRole.KUBELET
     if comm == "systemd":
         return SenderRole.SYSTEMD
-    if event.task and not event.outside:
-        if sender.key == event.task.parent_key:
-            return SenderRole.PARENT
-        if sender.parent_key == event.task.key:
-            return SenderRole.CHILD
-    own, other = observation.workload, observation.sender_workload
-    if own and other and own.is_container and other.is_container:
-        return SenderRole.SAME_CONTAINER if own.cgroup == other.cgroup else SenderRole.OTHER_CONTAINER
     return SenderRole.SHELL if comm in _SHELLS else SenderRole.UNKNOWN
+
+
+def _kin(event: Event, sender: Task) -> SenderRole:
+    """Of the same container: whatever a process in there calls itself, it is no runtime's."""
+    if event.task and sender.key == event.task.parent_key:
+        return SenderRole.PARENT
+    if event.task and sender.parent_key == event.task.key:
+        return SenderRole.CHILD
+    return SenderRole.SAME_CONTAINER
 
 
 def same_sender(first: Event, second: Event) -> bool:

@@ -47,6 +47,12 @@ def script_of(argv: Sequence[str]) -> str | None:
     return None if command else word
 
 
+def is_interactive(argv: Sequence[str]) -> bool:
+    """A shell with nothing to run: somebody types (``kubectl exec -it … sh``)."""
+    name = argv[0].rsplit("/", 1)[-1].lstrip("-") if argv else ""
+    return name in _SHELLS and _read(argv) == (False, None)
+
+
 def shell_command(argv: Sequence[str]) -> str:
     """The command of a shell form."""
     command, word = _read(argv)

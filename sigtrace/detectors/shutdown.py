@@ -1,4 +1,4 @@
-"""The shutdown record: how a container's main process ended, told once (interface: outcomes, the first that fits)."""
+"""The shutdown record: how a container's main process ended, told once (interface: outcomes)."""
 
 from __future__ import annotations
 
@@ -7,226 +7,265 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sigtrace.detectors.dropped import is_drop
-from sigtrace.detectors.processes import Processes, ProcessKey
+from sigtrace.detectors.base import ProcessKey, Timers
+from sigtrace.detectors.containers import Container, Containers, Member
+from sigtrace.detectors.forwarding import exited_first, hearers
+from sigtrace.detectors.judge import Judgement, judge
 from sigtrace.detectors.senders import role_of
-from sigtrace.detectors.stops import Stop, Stops
+from sigtrace.detectors.stop import OOM_NS
+from sigtrace.detectors.words import finding_on, name_of, what_of
 from sigtrace.model import codes, signals
-from sigtrace.model.event import Disposition, Event, Kind, Task
-from sigtrace.model.finding import EVIDENCE_MAX, Ended, Finding, ProcessEnd, Shutdown, Verdict
+from sigtrace.model.event import Disposition, Info, Kind, Task
+from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Ended, Finding, ProcessEnd, Shutdown, Verdict
 from sigtrace.model.waitstatus import WaitStatus
 from sigtrace.model.workload import Observation
 
-#: The kernel kills the rest of the namespace after the exit of its init; longer than this nobody waits for them.
+#: The kernel kills the rest of the namespace after the exit of its init, else the runtime does; longer than this nobody
+#: waits for them.
 _TEARDOWN_NS: Final = 200_000_000
-
-
-#: Main processes whose exit never comes (a lost event) leave no more than this behind.
-_MAX: Final = 10_000
-
-
+#: The kernel's SIGKILLs to those who are left come at once; who had not been seen before is seen then.
+_LEFT_NS: Final = 20_000_000
 #: Processes in one story, at most.
 _ENDS_MAX: Final = 128
-
-
-def _bound(table: OrderedDict[Any, Any]) -> None:
-    if len(table) > _MAX:
-        table.popitem(last=False)
+_FOUND_MAX: Final = 10_000
+_IN_TIME: Final = ("terminated", "graceful")
 
 
 @dataclass(slots=True)
 class _Ending:
-    """A container whose main process has exited, while the rest of its namespace is torn down."""
+    """A container whose main process has exited, while the rest is torn down."""
 
+    container: Container
     exit: Observation
     main: Task
-    stop: Stop
-    due_ns: int
-    left: dict[ProcessKey, Task]
-    ends: list[ProcessEnd] = field(default_factory=list)
-    torn_down: set[ProcessKey] = field(default_factory=set)
+    judgement: Judgement
+    left: dict[ProcessKey, Member]
+    """those that were there, and have not been seen to end yet"""
+    torn_down: list[Member] = field(default_factory=list)
+    least_ns: int = 0
+    """nothing is told before"""
+    due_ns: int = 0
+    """longer than this it is not waited for them"""
 
 
 class Shutdowns:
     """A :class:`sigtrace.detectors.base.Detector`, the last in line: it is shown what the others found."""
 
-    def __init__(self, processes: Processes, stops: Stops) -> None:
-        self._processes = processes
-        self._stops = stops
+    def __init__(self, containers: Containers, timers: Timers) -> None:
+        self._containers = containers
+        self._timers = timers
         self._endings: dict[int, _Ending] = {}
-        self._signalled: OrderedDict[ProcessKey, Event] = OrderedDict()
-        self._codes: OrderedDict[ProcessKey, list[str]] = OrderedDict()
-        self._gone: OrderedDict[int, list[ProcessEnd]] = OrderedDict()
+        """by container"""
+        self._codes: OrderedDict[int, list[str]] = OrderedDict()
 
     def found(self, verdict: Verdict) -> None:
-        """Another detector's finding: those about a main process belong to its story."""
-        if isinstance(verdict, Finding) and verdict.subject:
-            found = self._codes.setdefault(verdict.subject.key, [])
+        """Another detector's finding: it belongs to its container's story."""
+        if isinstance(verdict, Finding) and verdict.workload:
+            found = self._codes.setdefault(verdict.workload.cgroup_id, [])
             if verdict.code not in found:
                 found.append(verdict.code)
-            _bound(self._codes)
+            if len(self._codes) > _FOUND_MAX:
+                self._codes.popitem(last=False)
 
-    def feed(self, observation: Observation) -> Iterable[Shutdown]:
+    def feed(self, observation: Observation) -> Iterable[Verdict]:
         """Take in one observation."""
         event, task = observation.event, observation.event.task
-        if task is None or not task.pidns:
+        if task is None or event.zombie:
             return
-        ending = self._endings.get(task.pidns)
-        if ending and event.ns_init and task.key != ending.main.key:
-            # A new namespace with the inode number of the old one, which is therefore gone.
-            yield self._tell(self._endings.pop(task.pidns))
+        ending = self._endings.get(observation.workload.cgroup_id) if observation.workload else None
+        if ending and observation.main and task.key != ending.main.key:
+            yield from self._tell(ending)  # its successor is there already
             ending = None
-        if event.kind is Kind.SIGNAL_GENERATE:
-            if ending and event.teardown:
-                ending.torn_down.add(task.key)
-            elif not event.ns_init and self._stops.stopping(task.pidns, event.time_ns):
-                self._signalled.setdefault(task.key, event)
-                _bound(self._signalled)
-        elif event.kind is not Kind.EXIT or event.wait_status is None:
+        container = self._containers.of(observation)
+        if ending and event.teardown and not event.leaving and container and not observation.main:
+            if (member := container.members.get(task.key)) and task.key not in ending.left:
+                ending.left[task.key] = member
+            ending.due_ns = max(ending.least_ns, ending.exit.event.time_ns + _TEARDOWN_NS)
             return
-        elif event.container_init:
-            yield from self._began(observation, task)
+        if event.kind is not Kind.EXIT or event.wait_status is None:
+            return
+        if container is None:
+            return
+        if observation.main:
+            if not ending:
+                yield from self._began(container, observation, task)
         elif ending:
-            ending.left.pop(task.key, None)
-            ending.ends.append(self._end_of(event, task, torn_down=task.key in ending.torn_down))
-            if not ending.left:
-                yield self._tell(self._endings.pop(task.pidns))
-        elif self._stops.stopping(task.pidns, event.time_ns):
-            gone = self._gone.setdefault(task.pidns, [])
-            if len(gone) < _ENDS_MAX:
-                gone.append(self._end_of(event, task, torn_down=False))
-            _bound(self._gone)
+            member = ending.left.pop(task.key, None) or container.members.get(task.key)
+            self._ended(container, observation, ending)
+            if member and event.wait_status.signal == signals.SIGKILL and not _was_killed(member, ending.exit):
+                ending.torn_down.append(member)
+            least_ns = max(ending.least_ns, ending.exit.event.time_ns + _LEFT_NS)
+            if not ending.left and least_ns <= event.time_ns:
+                yield from self._tell(ending)
+        elif container.stopping(event.time_ns):
+            self._ended(container, observation, None)
 
-    def tick(self, now_ns: int) -> Iterable[Shutdown]:
-        """Tell those whose teardown takes too long."""
-        for pidns, ending in list(self._endings.items()):
-            if ending.due_ns <= now_ns:
-                del self._endings[pidns]
-                yield self._tell(ending)
+    def _began(self, container: Container, observation: Observation, task: Task) -> Iterable[Verdict]:
+        if not container.stopping(observation.event.time_ns):
+            container.ends.clear()  # of a stop that came to nothing
+        container.exit = observation
+        main = container.known(task)
+        judgement = judge(container, observation)
+        if judgement.outcome == "crashed":
+            crash = _crash(observation, main, judgement)
+            self.found(crash)
+            yield crash
+        since = judgement.request.event.time_ns if judgement.request else 0
+        left = {m.task.key: m for m in container.others() if m.seen_ns >= since}  # who was not seen since may be gone
+        for member in left.values():
+            member.entered = container.came_in(member)  # its ancestors will be gone when the story is told
+        ending = _Ending(container, observation, main, judgement, left)
+        self._endings[container.workload.cgroup_id] = ending
+        ending.due_ns = observation.event.time_ns + (_TEARDOWN_NS if left else _LEFT_NS)
+        kill = container.stop.kill
+        if kill and kill.event.info is Info.PRIV:  # the OOM killer's marks may come after the exit
+            ending.due_ns = ending.least_ns = max(ending.due_ns, kill.event.time_ns + OOM_NS)
+        self._timers.at(ending.due_ns, self, container.workload.cgroup_id)
 
-    def deadline(self) -> int | None:
-        """The first story that waits for its teardown."""
-        return min((e.due_ns for e in self._endings.values()), default=None)
+    def due(self, token: Any, now_ns: int) -> Iterable[Verdict]:
+        """The teardown takes too long."""
+        ending = self._endings.get(token)
+        if ending and ending.due_ns <= now_ns:
+            yield from self._tell(ending)
+        elif ending:
+            self._timers.at(ending.due_ns, self, token)
 
-    def _began(self, observation: Observation, task: Task) -> Iterable[Shutdown]:
-        workload = observation.workload
-        if workload is None or not workload.is_container:
-            self._forget(task)
-            return
-        main = self._processes.known(task)
-        left = {t.key: t for t in self._processes.others(main)}
-        ending = _Ending(observation, main, self._stops.get(main.key), observation.event.time_ns + _TEARDOWN_NS, left)
-        ending.ends = self._gone.pop(task.pidns, [])
-        if left:
-            self._endings[task.pidns] = ending
-        else:
-            yield self._tell(ending)
+    def end(self, _now_ns: int) -> Iterable[Verdict]:
+        """Stories that wait for the teardown."""
+        for ending in list(self._endings.values()):
+            yield from self._tell(ending)
 
-    def _end_of(self, event: Event, task: Task, *, torn_down: bool) -> ProcessEnd:
-        signalled = self._signalled.pop(task.key, None)
-        status = event.wait_status or WaitStatus(0)
-        if torn_down:
-            ended = Ended.TORN_DOWN
-        elif status.signal == signals.SIGKILL:
-            ended = Ended.KILLED
-        elif signalled and status.signal == signalled.signo:
-            ended = Ended.HANDLED if signalled.disposition is Disposition.HANDLER else Ended.DEFAULT
-        elif status.signal:
-            ended = Ended.CRASHED
-        else:
-            ended = Ended.HANDLED if signalled else Ended.EXITED
-        return ProcessEnd(self._processes.known(task), signalled.wall_ns if signalled else None, event.wall_ns, ended)
+    def _ended(self, container: Container, exit_: Observation, ending: _Ending | None) -> None:
+        if len(container.ends) < _ENDS_MAX:
+            container.ends.append(_end_of(container, exit_, ending.exit if ending else None))
 
-    def _tell(self, ending: _Ending) -> Shutdown:
-        event, main, stop = ending.exit.event, ending.main, ending.stop
-        status = event.wait_status or WaitStatus(0)
-        request = stop.request(event.time_ns)
-        outcome, cause = judge(stop, status, event.time_ns)
+    def _tell(self, ending: _Ending) -> Iterable[Verdict]:
+        container, exit_ = ending.container, ending.exit
+        if ending.least_ns:
+            ending.judgement = judge(container, exit_)
+        judgement = ending.judgement
+        key = container.workload.cgroup_id
+        self._endings.pop(key, None)
+        # Those that are not seen to end are killed as well: the kernel lets nobody outlive its namespace's init.
+        still = list(ending.left.values()) if container.main_is_init else []
+        outcome, cause = judgement.outcome, judgement.cause
+        signo = judgement.request.event.signo if judgement.request else signals.SIGTERM
+        torn_down = hearers([m for m in [*ending.torn_down, *still] if not container.came_in(m)], signo)
+        if outcome in _IN_TIME and judgement.request and torn_down:
+            outcome, cause = "incomplete", "main-exited-first"
+            finding = exited_first(exit_, container, ending.main, judgement.request, torn_down)
+            if finding:
+                self.found(finding)
+                yield finding
+        yield self._story(ending, outcome, cause)
+        self._containers.retire(container)
+
+    def _story(self, ending: _Ending, outcome: str, cause: str | None) -> Shutdown:
+        container, judgement, event = ending.container, ending.judgement, ending.exit.event
+        key, stop, request = container.workload.cgroup_id, container.stop, judgement.request
         began = request or stop.kill
-        until = stop.kill.event.time_ns if stop.kill else event.time_ns
-        asker = request or stop.kill
-        own = ProcessEnd(main, request.event.wall_ns if request else None, event.wall_ns, _ended(outcome, request))
-        ends = [own, *ending.ends, *(ProcessEnd(t) for t in ending.left.values())]
-        events = [o.event for o in (request, stop.kill) if o]
-        codes_found = tuple(self._codes.get(main.key, ()))
-        self._forget(main)
-        workload = ending.exit.workload
-        if workload is None:
-            raise AssertionError("an ending is made of containers alone")
+        until = stop.kill.event if stop.kill else event
+        own = ProcessEnd(
+            ending.main,
+            request.event.wall_ns if request else None,
+            event.wall_ns,
+            _main_ended(outcome, judgement, stop.kill is not None),
+        )
+        ends = [own, *container.ends, *(ProcessEnd(m.task) for m in ending.left.values())]
+        basis = [o.event for o in (request, stop.kill) if o]
+        hook = judgement.hook
+        mark = _mark_of(container, judgement) if outcome == "oom" else None
         return Shutdown(
             outcome=outcome,
             cause=cause,
             time_ns=event.time_ns,
             wall_ns=event.wall_ns,
-            workload=workload,
-            main=main,
-            wait_status=status,
+            workload=container.workload,
+            main=ending.main,
+            wait_status=event.wait_status or WaitStatus(0),
             stop_signo=request.event.signo if request else 0,
-            requested_by=role_of(asker) if asker else None,
-            grace_s=(until - request.event.time_ns) / 1e9 if request else None,
-            grace_limit_s=workload.grace_limit_s,
+            requested_by=role_of(began) if began else None,
+            grace_s=(until.time_ns - request.event.time_ns) / 1e9 if request else None,
+            grace_limit_s=container.workload.grace_limit_s,
+            pre_stop_s=hook.seconds if hook else None,
+            pre_stop_kind="exec" if hook else None,
             duration_s=(event.time_ns - began.event.time_ns) / 1e9 if began else None,
-            processes=tuple(ends),
-            findings=codes_found,
-            evidence=(*events[:EVIDENCE_MAX], event),
+            processes=tuple(ends[:_ENDS_MAX]),
+            findings=tuple(self._codes.pop(key, ())),
+            evidence=(*basis[:EVIDENCE_MAX], event),
+            oom_scope=mark.oom_scope if mark else None,
+            first_victim=container.ooms_with(mark)[0].event.task if mark else None,
+            origin=judgement.origin,
         )
 
-    def _forget(self, main: Task) -> None:
-        self._stops.forget(main.key)
-        self._codes.pop(main.key, None)
-        self._gone.pop(main.pidns, None)
+
+def _mark_of(container: Container, judgement: Judgement) -> Observation | None:
+    """The OOM killer's mark on the main process, else on the one whose end it passed on."""
+    origin = judgement.origin
+    marks = [m for m in container.ooms if origin and m.event.task and m.event.task.key == origin.key]
+    return container.stop.oom or (marks[-1] if marks else None)
 
 
-def judge(stop: Stop, status: WaitStatus, exited_ns: int) -> tuple[str, str | None]:
-    """(outcome, cause), by the table's order."""
-    killed = status.signal == signals.SIGKILL
-    if killed and stop.oom:
-        return "oom", "main-process"
-    if killed and stop.kill:
-        request = stop.request_of_kill()
-        if request is None:
-            manual = role_of(stop.kill)
-            return "killed", {"runtime": "no-stop-signal", "kubelet": "no-stop-signal", "shell": "manual"}.get(
-                manual, codes.UNKNOWN
-            )
-        return "escalated", _why_unanswered(request, stop)
-    if killed:
-        return "killed", codes.UNKNOWN
-    request = stop.request(exited_ns)
-    if request is None:
-        if status.code == 0:
-            return "exited", None
-        return "crashed", "fatal-signal" if status.signal else "exit-status"
-    if status.signal and status.signal != request.event.signo:
-        return "crashed", "fatal-signal"
-    if request.event.disposition is Disposition.HANDLER or request.event.waited or request.event.blocked:
-        return "graceful", None
-    if status.signal:
-        return "terminated", "no-handler"
-    return ("exited", None) if status.code == 0 else ("crashed", "exit-status")
+def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
+    """The main process's own crash."""
+    status = exit_.event.wait_status or WaitStatus(0)
+    cause = judgement.cause or codes.UNKNOWN
+    text = {
+        "fatal-signal": f"{what_of(main)} died of a fault: {status}",
+        "abort-as-pid1": f"{what_of(main)} called abort(): as PID 1 it is spared SIGABRT, so it ended with {status}",
+        "exit-status": f"{what_of(main)} ended by itself with {status}, and nobody had asked",
+    }.get(cause, f"{what_of(main)} ended with {status}")
+    if judgement.origin:
+        text = f"{what_of(main)} ended with {status}: it passed on the end of {name_of(judgement.origin)}"
+    return finding_on(
+        exit_,
+        "crashed",
+        cause,
+        certainty=Certainty.INFERRED if judgement.origin else Certainty.OBSERVED,
+        subject=main,
+        signo=status.signal or 0,
+        message=text,
+        origin=judgement.origin,
+    )
 
 
-def _why_unanswered(request: Observation, stop: Stop) -> str:
-    event = request.event
-    if is_drop(event):
-        return "dropped"
-    if event.disposition is Disposition.IGNORE:
-        return "ignored"
-    delivered = any(d.signo == event.signo and d.time_ns >= event.time_ns for d in stop.deliveries)
-    if delivered or event.waited:
-        return "slow"
-    if event.blocked or event.stopped or event.frozen or event.ptraced:
-        return "pending"
-    return "slow" if event.disposition is Disposition.HANDLER else codes.UNKNOWN
+def _was_killed(member: Member, main_exit: Observation) -> bool:
+    """Whether it had a SIGKILL of its own already when the main process left."""
+    return member.kill is not None and member.kill.event.time_ns < main_exit.event.time_ns
 
 
-def _ended(outcome: str, request: Observation | None) -> Ended:
-    if outcome in ("escalated", "killed"):
+def _end_of(container: Container, exit_: Observation, main_exit: Observation | None) -> ProcessEnd:
+    event, task = exit_.event, exit_.event.task or Task(0, 0)
+    status = event.wait_status or WaitStatus(0)
+    member = container.members.get(task.key)
+    asked = member.asked if member else None
+    if status.signal == signals.SIGKILL:
+        if container.oom_near(event.time_ns, task.key) or _was_marked(container, task):
+            ended = Ended.OOM
+        else:
+            alone = main_exit is None or (member is not None and _was_killed(member, main_exit))
+            ended = Ended.KILLED if alone else Ended.TORN_DOWN
+    elif asked and status.signal == asked.event.signo:
+        ended = Ended.HANDLED if asked.event.disposition is Disposition.HANDLER else Ended.DEFAULT
+    elif status.signal:
+        ended = Ended.CRASHED
+    else:
+        heard = asked is not None and asked.event.disposition is not Disposition.IGNORE
+        ended = Ended.HANDLED if heard else Ended.EXITED
+    return ProcessEnd(container.known(task), asked.event.wall_ns if asked else None, event.wall_ns, ended)
+
+
+def _was_marked(container: Container, task: Task) -> bool:
+    return any(m.event.task and m.event.task.key == task.key for m in container.ooms)
+
+
+def _main_ended(outcome: str, judgement: Judgement, killed: bool) -> Ended:
+    if outcome == "oom" and not judgement.origin:
+        return Ended.OOM
+    if killed and outcome in ("escalated", "killed"):
         return Ended.KILLED
-    if outcome == "terminated":
+    if outcome == "crashed" and judgement.cause in ("fatal-signal", "abort-as-pid1"):
+        return Ended.CRASHED
+    if outcome == "terminated" and not judgement.origin:
         return Ended.DEFAULT
-    if outcome == "graceful":
-        return Ended.HANDLED
-    if outcome in ("oom", "crashed"):
-        return Ended(outcome)
-    return Ended.HANDLED if request else Ended.EXITED
+    return Ended.HANDLED if judgement.request else Ended.EXITED

@@ -64,10 +64,14 @@ class Finding:
     signo: int = 0
     count: int = 1
     first_wall_ns: int = 0
+    main: bool = False
+    """its subject is the main process of its container"""
     window_s: float | None = None
     evidence: tuple[Event, ...] = ()
     mechanism: Mechanism | None = None
     sender_role: SenderRole | None = None
+    origin: Task | None = None
+    """of a relayed crash: whose end was passed on"""
 
 
 class Ended(StrEnum):
@@ -115,6 +119,17 @@ class Shutdown:
     processes: tuple[ProcessEnd, ...] = ()
     findings: tuple[str, ...] = ()
     evidence: tuple[Event, ...] = field(default=())
+    scope: str | None = None
+    """pod: all of it went; container: only this one; None: not known"""
+    pre_stop_s: float | None = None
+    pre_stop_kind: str | None = None
+    """exec, http or sleep"""
+    oom_scope: str | None = None
+    """of the outcome oom: container, pod or node"""
+    first_victim: Task | None = None
+    """of the outcome oom: whom the OOM killer took first"""
+    origin: Task | None = None
+    """whose end the main process passed on"""
 
 
 Verdict = Finding | Shutdown

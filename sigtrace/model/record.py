@@ -90,7 +90,7 @@ def event_record(observation: Observation) -> Record:
             "exit_code": event.wait_status.exit_code,
             "exit_signal": signals.name(name) if name else None,
             "core_dumped": event.wait_status.core_dumped,
-            "main_process": event.container_init,
+            "main_process": observation.main,
         }
     return record
 
@@ -116,6 +116,7 @@ def finding_record(finding: Finding) -> Record:
         "advice": finding.advice,
         "mechanism": finding.mechanism.value if finding.mechanism else None,
         "sender_role": finding.sender_role.value if finding.sender_role else None,
+        "origin": task_record(finding.origin),
         "evidence": [event_record(Observation(e, finding.workload)) for e in finding.evidence],
         "trace_id": None,
     }
@@ -139,15 +140,17 @@ def shutdown_record(shutdown: Shutdown) -> Record:
         "workload": workload_record(shutdown.workload),
         "task": task_record(shutdown.main),
         "outcome": shutdown.outcome,
-        "oom_scope": None,
+        "oom_scope": shutdown.oom_scope,
+        "first_victim": task_record(shutdown.first_victim),
+        "origin": task_record(shutdown.origin),
         "cause": shutdown.cause,
         "stop_signal": signals.name(shutdown.stop_signo) if shutdown.stop_signo else None,
         "requested_by": shutdown.requested_by.value if shutdown.requested_by else None,
-        "scope": None,
+        "scope": shutdown.scope,
         "grace_s": shutdown.grace_s,
         "grace_limit_s": shutdown.grace_limit_s,
-        "pre_stop_s": None,
-        "pre_stop_kind": None,
+        "pre_stop_s": shutdown.pre_stop_s,
+        "pre_stop_kind": shutdown.pre_stop_kind,
         "duration_s": shutdown.duration_s,
         "wait_status": shutdown.wait_status.as_record(),
         "status_code": shutdown.wait_status.code,

@@ -19,6 +19,9 @@ class Sink(Protocol):
     def verdict(self, verdict: Verdict) -> None:
         """A finding or a shutdown."""
 
+    def pass_time(self, now_ns: int) -> None:
+        """Time has come to ``now_ns`` (CLOCK_BOOTTIME), whether there are events or not."""
+
     def take_dropped(self) -> int:
         """How many records it had to drop since the last call."""
 

@@ -30,6 +30,9 @@ class Tally:
         if self.keep:
             self.verdicts.append(verdict)
 
+    def pass_time(self, now_ns: int) -> None:
+        """Nothing."""
+
     def take_dropped(self) -> int:
         """Nothing."""
         return 0
@@ -46,6 +49,7 @@ class Filtered:
         self._filter = chosen
         self.take_dropped = sink.take_dropped
         self.close = sink.close
+        self.pass_time = sink.pass_time
 
     def observation(self, observation: Observation) -> None:
         """If its target or its sender is meant; losses always are."""

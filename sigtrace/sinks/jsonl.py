@@ -41,6 +41,9 @@ class Jsonl:
         if self._verdicts:
             self._write(verdict_record(verdict))
 
+    def pass_time(self, now_ns: int) -> None:
+        """It holds nothing back."""
+
     def take_dropped(self) -> int:
         """Lines that the reader was too slow for."""
         return self._writer.take_dropped()

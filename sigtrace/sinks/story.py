@@ -2,62 +2,46 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 from sigtrace.model import codes, signals
 from sigtrace.model.causes import Severity
-from sigtrace.model.event import Event, Kind, Task
+from sigtrace.model.event import Event, Info, Kind, Task
 from sigtrace.model.finding import Finding, Shutdown, Verdict
 from sigtrace.model.text import columns, command_line
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import LineWriter
+from sigtrace.sinks.headlines import headline, seconds, title
 from sigtrace.sinks.style import Style
 from sigtrace.sinks.text import clock
 
 #: Findings about a main process wait so long for the story they belong to, then they are told alone.
 _HOLD_NS: Final = 120_000_000_000
 _COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
-_BAD: Final = frozenset({"escalated", "oom", "crashed", "killed"})
+_OUTCOMES: Final = {
+    **dict.fromkeys(("escalated", "oom", "crashed", "killed"), "red"),
+    **dict.fromkeys(("incomplete", "terminated"), "yellow"),
+}
+#: Whose advice a shutdown's story gives: the first that was found.
+_TELLING: Final = (
+    "signal-dropped",
+    "signal-ignored",
+    "signal-pending",
+    "signal-not-forwarded",
+    "stop-unanswered",
+    "crashed",
+    "killed",
+)
 _INDENT: Final = 16
-
-
-def seconds(value: float | None) -> str:
-    """``0.004`` → ``4 ms``, ``30.012`` → ``30.0 s``."""
-    if value is None:
-        return "an unknown time"
-    return f"{value:.1f} s" if value >= 0.1 else f"{value * 1000:.0f} ms" if value >= 0.001 else "under 1 ms"
-
-
-def headline(shutdown: Shutdown) -> str:
-    """The outcome in half a line."""
-    name = signals.name(shutdown.stop_signo) if shutdown.stop_signo else "a stop signal"
-    grace = seconds(shutdown.grace_s)
-    took = seconds(shutdown.duration_s)
-    outcome, cause = shutdown.outcome, shutdown.cause
-    if outcome == "escalated":
-        why = {
-            "dropped": f"it never heard {name}",
-            "ignored": f"it ignores {name}",
-            "pending": f"{name} stayed pending",
-            "slow": f"it heard {name} and was not done",
-        }.get(cause or "", f"{name} did not end it")
-        return f"SIGKILL after {grace}: {why}"
-    if outcome == "killed":
-        return f"SIGKILL; no stop signal was seen before it ({cause})"
-    if outcome == "oom":
-        return "the OOM killer took its main process"
-    if outcome == "crashed":
-        return f"crashed: {shutdown.wait_status}"
-    if outcome == "graceful":
-        return f"graceful in {took}"
-    if outcome == "terminated":
-        return f"ended by {name}'s default action in {took}: nothing was cleaned up"
-    return f"{outcome}: {shutdown.wait_status}"
+#: Findings whose subject stands for many.
+_ABOUT_MANY: Final = ("zombie-unreaped", "crash-masked")
+_HIDDEN: Final = "the container never restarts, so no CrashLoopBackOff and no restart count will show this"
 
 
 def _sender(event: Event) -> str:
     if event.sender is None:
-        return "from the kernel" if event.info == 1 else "from an unknown sender"
+        return "from the kernel" if event.info is Info.PRIV else "from an unknown sender"
     return "from " + " ‹ ".join([f"{event.sender.comm} (pid {event.sender.pid})", *event.sender.ancestry[:2]])
 
 
@@ -84,20 +68,24 @@ def _fix(style: Style, advice: str) -> list[str]:
     return lines
 
 
+def _which(main: Task) -> str:
+    return "PID 1" if main.ns_pid == 1 else f"pid {main.pid}"
+
+
 def _target(main: Task) -> str:
-    name = "PID 1" if main.ns_pid == 1 else f"pid {main.pid}"
-    return f"{name}  {command_line(main.argv, 40) if main.argv else main.comm}"
+    return f"{_which(main)}  {command_line(main.argv, 40) if main.argv else main.comm}"
 
 
 def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) -> list[str]:
     """What happened, in order, and the mend."""
-    colour = "red" if shutdown.outcome in _BAD else "green"
+    colour = _OUTCOMES.get(shutdown.outcome, "green")
     lines = _head(style, shutdown.wall_ns, shutdown.workload.title, headline(shutdown), colour)
     dropped = [f for f in findings if f.code == "signal-dropped"]
+    main = _which(shutdown.main)
     for event in shutdown.evidence:
         if event.kind is Kind.SIGNAL_GENERATE and event.signo == signals.SIGKILL:
             over = f"; the grace period was over after {seconds(shutdown.grace_s)}" if shutdown.grace_s else ""
-            lines += _row(style, event.wall_ns, f"SIGKILL → PID 1{over}", _sender(event))
+            lines += _row(style, event.wall_ns, f"SIGKILL → {main}{over}", _sender(event))
         elif event.kind is Kind.SIGNAL_GENERATE:
             notes = [_sender(event)]
             notes += [f.message for f in dropped if f.signo == event.signo]
@@ -105,22 +93,47 @@ def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) ->
                 notes.append(codes.OUTCOMES["escalated"].causes[shutdown.cause or codes.UNKNOWN].meaning)
             lines += _row(style, event.wall_ns, f"{signals.name(event.signo)} → {_target(shutdown.main)}", *notes)
         elif event.kind is Kind.EXIT:
-            oom = "" if shutdown.wait_status.signal != signals.SIGKILL or shutdown.outcome == "oom" else True
-            lines += _row(style, event.wall_ns, f"{shutdown.wait_status}{'; not the OOM killer' if oom else ''}")
-    for finding in sorted(findings, key=lambda f: f.code != "signal-dropped")[:1]:
+            by_hand = shutdown.wait_status.signal == signals.SIGKILL and shutdown.outcome != "oom"
+            text = f"{shutdown.wait_status}{'; not the OOM killer' if by_hand else ''}"
+            lines += _row(style, event.wall_ns, text, *_beside(findings))
+    lines += _rest(shutdown, style)
+    telling = [f for f in findings if f.code in _TELLING]
+    for finding in sorted(telling, key=lambda f: _TELLING.index(f.code))[:1]:
         lines += _fix(style, finding.advice)
+    if not telling and shutdown.outcome in ("oom", "incomplete", "terminated"):
+        reason = codes.OUTCOMES[shutdown.outcome].causes.get(shutdown.cause or "")
+        lines += _fix(style, reason.advice) if reason else []
+    return lines
+
+
+def _beside(findings: list[Finding]) -> list[str]:
+    """What else was found of the main process, but for what the rows show already."""
+    told = ("signal-not-forwarded", "signal-pending", "signal-ignored", "crashed", "stop-unanswered")
+    return [f.message for f in findings if f.code in told]
+
+
+def _rest(shutdown: Shutdown, style: Style) -> list[str]:
+    """What the other processes made of it, in a line; and the preStop hook."""
+    lines = []
+    if shutdown.pre_stop_s is not None:
+        lines += style.wrap(f"the preStop hook took {seconds(shutdown.pre_stop_s)}", _INDENT, "  preStop")
+    others = Counter(p.ended.value if p.ended else "not seen to end" for p in shutdown.processes[1:])
+    if others:
+        lines += style.wrap(", ".join(f"{n} {how}" for how, n in others.most_common()), _INDENT, "  others")
     return lines
 
 
 def finding_story(finding: Finding, style: Style) -> list[str]:
     """A finding that belongs to no shutdown."""
-    title = finding.workload.title if finding.workload else "sigtrace"
+    whose = finding.workload.title if finding.workload else "sigtrace"
     colour = _COLOURS[finding.severity]
-    what = f"{finding.severity.word}: {finding.code} ({finding.cause})"
-    lines = _head(style, finding.wall_ns, title, what, colour)
-    if finding.subject:
+    what = f"{finding.severity.word}: {title(finding)} ({finding.code}, {finding.cause})"
+    lines = _head(style, finding.wall_ns, whose, what, colour)
+    if finding.subject and finding.code not in _ABOUT_MANY:
         lines += style.wrap(_target(finding.subject), _INDENT)
     lines += style.wrap(finding.message, _INDENT)
+    if finding.code == "crash-masked":
+        lines += style.wrap(_HIDDEN, _INDENT, "  note")
     if finding.advice:
         lines += _fix(style, finding.advice)
     return lines
@@ -136,9 +149,12 @@ class Story:
 
     def observation(self, observation: Observation) -> None:
         """Time goes on: what waited too long for its story is told alone."""
-        now = observation.event.time_ns
+        self.pass_time(observation.event.time_ns)
+
+    def pass_time(self, now_ns: int) -> None:
+        """What waited too long for its story is told alone."""
         for key, findings in list(self._held.items()):
-            if findings[0].time_ns + _HOLD_NS < now:
+            if findings[0].time_ns + _HOLD_NS < now_ns:
                 self._tell_alone(self._held.pop(key))
 
     def verdict(self, verdict: Verdict) -> None:
@@ -148,6 +164,8 @@ class Story:
             self._write(shutdown_story(verdict, findings, self._style))
         elif belongs_to_shutdown(verdict) and verdict.subject:
             self._held.setdefault(verdict.subject.key, []).append(verdict)
+            if verdict.code == "stop-unanswered":  # the story may never come
+                self._tell_alone(self._held.pop(verdict.subject.key))
         else:
             self._write(finding_story(verdict, self._style))
 
@@ -171,8 +189,4 @@ class Story:
 
 def belongs_to_shutdown(finding: Finding) -> bool:
     """Whether it is part of a container's end rather than a thing of its own."""
-    workload = finding.workload
-    if finding.subject is None or workload is None:
-        return False
-    main = finding.subject.ns_pid == 1 and workload.is_container
-    return main and (finding.code, finding.cause) != ("signal-dropped", "from-inside")
+    return finding.main and (finding.code, finding.cause) != ("signal-dropped", "from-inside")

@@ -128,6 +128,9 @@ class EventText:
     def verdict(self, verdict: Verdict) -> None:
         """Not shown here: `watch` tells verdicts."""
 
+    def pass_time(self, now_ns: int) -> None:
+        """It holds nothing back."""
+
     def take_dropped(self) -> int:
         """Lines that the reader was too slow for."""
         return self._writer.take_dropped()

@@ -21,14 +21,17 @@ LAYERS: dict[str, set[str]] = {
     "sources": {"model", "errors"},
     "attribution": {"model", "errors"},
     "detectors": {"model"},
-    "sinks": {"model", "errors"},
+    "audit": {"model", "detectors.shell"},
+    "sinks": {"model", "errors", "audit"},
     "tui": {"model", "sinks.base"},
     "lab": {"model", "errors"},
     "pipeline": {"model", "errors", *PROTOCOLS},
     "agent": {"model", "errors", "config", "sources", "attribution", "detectors", "sinks", "tui", "pipeline", "lab"},
-    "demonstration": {"model", "errors", "agent", "lab", "sinks", "sources"},
+    "auditor": {"model", "errors", "audit", "attribution", "sinks", "sources"},
+    "recorder": {"model", "errors", "agent", "detectors", "pipeline", "sinks", "sources"},
+    "demonstration": {"model", "errors", "agent", "detectors.base", "lab", "sinks", "sources"},
     # doctor asks each backend itself why it is refused
-    "cli": {"agent", "demonstration", "config", "errors", "model", "sources"},
+    "cli": {"agent", "auditor", "recorder", "demonstration", "config", "errors", "model", "sources"},
     "__main__": {"cli"},
 }
 
@@ -53,7 +56,7 @@ ROOMS = {
 }
 
 # The core is pure: time enters through events and tick(now_ns), and nothing leaves but return values.
-PURE = {"model", "detectors"}
+PURE = {"model", "detectors", "audit"}
 IMPURE = {"asyncio", "io", "logging", "os", "pathlib", "random", "socket", "subprocess", "threading", "time"}
 
 
@@ -167,7 +170,7 @@ BROKEN = [
     ("agent.py", "try:\n    import grpc\nexcept ImportError:\n    pass", "grpc is heavy"),
     ("cli/top.py", "import textual.app", "textual is heavy"),
     ("cli/top.py", "def f():\n    import textual", "cli may not import textual"),
-    ("cli/watch.py", "import sigtrace.pipeline", "cli may import agent, config, demonstration, errors, model, sources"),
+    ("cli/watch.py", "import sigtrace.pipeline", "cli may import agent, auditor, config, demonstration, errors, "),
     ("helpers.py", "", "helpers is no layer"),
     ("__init__.py", "import os", "imports nothing"),
 ]

@@ -6,11 +6,9 @@ from hypothesis import strategies as st
 
 from sigtrace.model.event import Event, Kind, Loss
 from sigtrace.model.workload import Observation
-from sigtrace.pipeline import Orderer, Pipeline
+from sigtrace.pipeline import Feed, Orderer, Pipeline
 from sigtrace.sources.base import Batch
-
-S = 1_000_000_000
-MS = 1_000_000
+from tests.unit.detectors.events import MS, S
 
 
 def event(at, signo=0):
@@ -101,29 +99,38 @@ class Attribution:
 
 class Detector:
     def __init__(self):
-        self.fed, self.ticks, self.due = [], [], None
+        self.fed, self.ticks, self.dues, self.log = [], [], [], []
 
     def feed(self, observation):
         self.fed.append(observation.event.time_ns)
+        self.log.append(f"feed {observation.event.time_ns}")
         yield f"fed {observation.event.time_ns}"
 
     def tick(self, now_ns):
+        self.dues = [due for due in self.dues if due > now_ns]
         self.ticks.append(now_ns)
+        self.log.append(f"tick {now_ns}")
         yield f"tick {now_ns}"
 
     def deadline(self):
-        return self.due
+        return min(self.dues, default=None)
+
+    def end(self, now_ns):
+        yield f"end {now_ns}"
 
 
 class Sink:
     def __init__(self, dropped=0):
-        self.got, self.dropped = [], dropped
+        self.got, self.dropped, self.times = [], dropped, []
 
     def observation(self, observation):
         self.got.append(observation.event)
 
     def verdict(self, verdict):
         self.got.append(verdict)
+
+    def pass_time(self, now_ns):
+        self.times.append(now_ns)
 
     def take_dropped(self):
         dropped, self.dropped = self.dropped, 0
@@ -133,25 +140,100 @@ class Sink:
         pass
 
 
-def pipeline(*batches, sinks=()):
+def feeding(*batches, sinks=(), recorder=None):
     source, detector = Source(*batches), Detector()
-    return Pipeline(source, Attribution(), detector, list(sinks)), source, detector
+    pipeline = Pipeline(detector, list(sinks), recorder)
+    return Feed(source, Attribution(), pipeline, list(sinks)), source, detector
+
+
+# ---- the pipeline
 
 
 def test_events_go_in_time_order_to_every_sink_then_their_verdicts():
     one, two = Sink(), Sink()
     first, second = event(1), event(2)
-    pipe, _, detector = pipeline(Batch([second, first], 9), sinks=[one, two])
-    pipe.step(1)
-    assert one.got == two.got == [first, "fed 1", second, "fed 2", "tick 9"]
+    feed, _, detector = feeding(Batch([second, first], 9), sinks=[one, two])
+    feed.step(1)
+    assert one.got == two.got == [first, "fed 1", second, "fed 2"]
     assert detector.fed == [1, 2]
 
 
+def test_each_deadline_rings_at_its_own_time_however_late_we_look():
+    sink = Sink()
+    feed, _, detector = feeding(Batch([event(50)], 90), sinks=[sink])
+    detector.dues = [10, 20, 60, 95]
+    feed.step(1)
+    assert detector.ticks == [10, 20, 60]
+    assert sink.got == ["tick 10", "tick 20", event(50), "fed 50", "tick 60"]
+
+
+def test_a_deadline_at_the_very_time_of_an_event_comes_before_it():
+    feed, _, detector = feeding(Batch([event(50)], 90))
+    detector.dues = [50]
+    feed.step(1)
+    assert detector.log == ["tick 50", "feed 50"]
+
+
 def test_time_goes_on_without_events_and_never_back():
-    pipe, _, detector = pipeline(Batch([], 5), Batch([], 3), Batch([], 7))
+    feed, _, detector = feeding(Batch([], 5), Batch([], 3), Batch([], 7))
+    detector.dues = [4, 6]
+    seen = []
     for _ in range(3):
-        pipe.step(1)
-    assert detector.ticks == [5, 5, 7]
+        feed.step(1)
+        seen.append(feed._pipeline.now_ns)
+    assert seen == [5, 5, 7]
+    assert detector.ticks == [4, 6]
+
+
+def test_a_late_event_does_not_turn_time_back():
+    feed, _, detector = feeding(Batch([event(10)], 10), Batch([event(7)], 20))
+    feed.step(1)
+    feed.step(1)
+    assert detector.fed == [10, 7]
+    assert feed._pipeline.now_ns == 20
+
+
+def test_at_the_end_what_waits_is_told():
+    sink = Sink()
+    feed, _, _ = feeding(Batch([event(1)], 9), sinks=[sink])
+    feed.step(1)
+    feed.end()
+    assert sink.got[-1] == "end 9"
+
+
+def test_sinks_are_told_how_time_goes():
+    sink = Sink()
+    feed, _, _ = feeding(Batch([], 5), Batch([], 9), sinks=[sink])
+    feed.step(1)
+    feed.step(1)
+    assert sink.times == [5, 9]
+
+
+# ---- what a recorder gets
+
+
+class Recorder:
+    def __init__(self):
+        self.got = []
+
+    def observation(self, observation):
+        self.got.append(observation)
+
+    def advance(self, now_ns):
+        self.got.append(now_ns)
+
+
+def test_a_recorder_gets_each_observation_and_time_only_where_a_deadline_was_due():
+    recorder = Recorder()
+    feed, _, detector = feeding(Batch([event(5)], 10), Batch([], 20), Batch([], 30), Batch([], 40), recorder=recorder)
+    detector.dues = [25]
+    for _ in range(4):
+        feed.step(1)
+    feed.end()
+    assert recorder.got == [Observation(event(5)), 30, 40]
+
+
+# ---- how long it waits
 
 
 @pytest.mark.parametrize(
@@ -165,33 +247,45 @@ def test_time_goes_on_without_events_and_never_back():
     ],
 )
 def test_the_wait_is_as_short_as_the_detector_needs_it(due, wait):
-    pipe, source, detector = pipeline(Batch([], 10 * S))
-    pipe.step(0.2)
-    detector.due = due
-    pipe.step(0.2)
+    feed, source, detector = feeding(Batch([], 10 * S))
+    feed.step(0.2)
+    detector.dues = [] if due is None else [due]
+    feed.step(0.2)
     assert source.waits == [0.2, pytest.approx(wait)]
 
 
 def test_an_event_that_is_held_back_shortens_the_wait_too():
-    pipe, source, _ = pipeline(Batch([event(10 * S + 5 * MS)], 10 * S))
-    pipe.step(0.2)
-    pipe.step(0.2)
+    feed, source, _ = feeding(Batch([event(10 * S + 5 * MS)], 10 * S))
+    feed.step(0.2)
+    feed.step(0.2)
     assert source.waits[1] == pytest.approx(0.005)
 
 
 def test_a_wait_of_nothing_stays_nothing():
-    pipe, source, detector = pipeline(Batch([], 10 * S))
-    detector.due = 20 * S
-    pipe.step(0)
+    feed, source, detector = feeding(Batch([], 10 * S))
+    detector.dues = [20 * S]
+    feed.step(0)
     assert source.waits == [0]
+
+
+# ---- drops
 
 
 def test_what_sinks_dropped_comes_back_as_a_loss():
     one, two = Sink(dropped=3), Sink(dropped=4)
-    pipe, _, detector = pipeline(Batch([event(1)], 9), Batch([], 10), sinks=[one, two])
-    pipe.step(1)
+    feed, _, detector = feeding(Batch([event(1)], 9), Batch([], 10), sinks=[one, two])
+    feed.step(1)
     lost = [e for e in one.got if isinstance(e, Event) and e.kind is Kind.LOST]
     assert lost == [Event(9, 9 + 5 * S, Kind.LOST, loss=Loss.QUEUE_FULL, count=7)]
     assert detector.fed == [1, 9]
-    pipe.step(1)
+    feed.step(1)
     assert len([e for e in two.got if isinstance(e, Event) and e.kind is Kind.LOST]) == 1
+
+
+def test_what_was_dropped_last_is_told_at_the_end():
+    sink = Sink()
+    feed, _, _ = feeding(Batch([event(1)], 9), sinks=[sink])
+    feed.step(1)
+    sink.dropped = 2
+    feed.end()
+    assert [e.count for e in sink.got if isinstance(e, Event) and e.kind is Kind.LOST] == [2]

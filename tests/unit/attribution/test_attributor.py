@@ -8,7 +8,7 @@ from sigtrace.attribution import attributor as module
 from sigtrace.attribution.attributor import Attributor
 from sigtrace.attribution.cgroups import Cgroups
 from sigtrace.model.event import Event, Kind, Task
-from sigtrace.model.workload import WorkloadKind
+from sigtrace.model.workload import OomScope, WorkloadKind
 
 S = 1_000_000_000
 ID = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a"
@@ -190,3 +190,179 @@ def test_events_are_passed_on_unchanged(attributor):
     copy = dataclasses.replace(one)
     assert attributor.observe(one).event is one
     assert one == copy
+
+
+# ---- the main process
+
+
+def seen(kind, pid, cgroup, *, entered=True, init=False, comm="app", argv=("app",), ns_pid=0):
+    parent_cgroup = UNIT if entered else cgroup
+    task = Task(pid, pid, comm, ns_pid=1 if init else ns_pid or pid, cgroup_id=cgroup, parent_cgroup_id=parent_cgroup)
+    return Event(
+        0, 0, kind, dataclasses.replace(task, argv=argv), ns_init=init, container_init=init, cgroup_entered=entered
+    )
+
+
+def test_an_init_is_the_main_process_and_the_source_need_not_watch_it(cgroups):
+    watched = []
+    attributor = Attributor(cgroups, on_main=lambda pid, start: watched.append((pid, start)))
+    assert attributor.observe(seen(Kind.EXEC, 100, KUBE, init=True)).main
+    assert not attributor.observe(seen(Kind.EXEC, 101, KUBE)).main
+    assert watched == []
+
+
+def test_in_a_host_pid_namespace_the_first_that_enters_is_and_the_source_watches_it(cgroups):
+    watched = []
+    attributor = Attributor(cgroups, on_main=lambda pid, start: watched.append((pid, start)))
+    stage = seen(Kind.EXEC, 100, KUBE, comm="runc:[2:INIT]")
+    steps = [stage, seen(Kind.EXEC, 100, KUBE), seen(Kind.EXEC, 101, KUBE), seen(Kind.EXEC, 102, KUBE, entered=False)]
+    assert [attributor.observe(one).main for one in steps] == [False, True, False, False]
+    assert watched == [(100, 100)]
+
+
+def test_a_process_in_a_cgroup_below_is_of_the_same_container(attributor):
+    assert attributor.observe(seen(Kind.EXEC, 100, KUBE, init=True)).main
+    assert not attributor.observe(seen(Kind.EXEC, 101, KUBE_SUB)).main
+
+
+@pytest.mark.parametrize("cgroup", [ROOT, UNIT, SESSION, LAB])
+def test_what_is_no_container_has_none(cgroups, cgroup):
+    watched = []
+    attributor = Attributor(cgroups, on_main=lambda pid, start: watched.append(pid))
+    assert not attributor.observe(seen(Kind.EXEC, 100, cgroup)).main
+    assert watched == []
+
+
+def test_a_cgroup_that_is_made_again_has_another(attributor, cgroups):
+    assert attributor.observe(seen(Kind.EXEC, 100, KUBE)).main
+    attributor.observe(mkdir(KUBE, ROOT, f"docker-{ID}.scope"))
+    assert attributor.observe(seen(Kind.EXEC, 200, KUBE)).main
+
+
+def test_a_nested_init_is_not(attributor):
+    assert attributor.observe(seen(Kind.EXEC, 100, KUBE, init=True)).main
+    nested = event(KUBE_SUB, KUBE, init=True)
+    assert not attributor.observe(nested).main
+
+
+# ---- sandboxes
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "comm", "kind"),
+    [
+        (KUBE, "pause", WorkloadKind.SANDBOX),
+        (KUBE, "app", WorkloadKind.CONTAINER),
+        (BOX, "pause", WorkloadKind.CONTAINER),  # in no pod
+    ],
+)
+def test_a_pods_pause_container_is_a_sandbox(attributor, cgroup, comm, kind):
+    observation = attributor.observe(seen(Kind.EXEC, 100, cgroup, init=True, comm=comm))
+    assert observation.workload.kind is kind
+    assert attributor.observe(event(cgroup)).workload.kind is kind
+
+
+def test_a_process_called_pause_in_a_container_makes_no_sandbox_of_it(attributor):
+    attributor.observe(seen(Kind.EXEC, 100, KUBE, init=True))
+    assert attributor.observe(seen(Kind.EXEC, 101, KUBE, comm="pause")).workload.is_container
+
+
+# ---- details, limits
+
+
+def test_what_a_runtime_knows_is_asked_for_once(cgroups):
+    asked = []
+
+    def details(workload):
+        asked.append(workload.container_id or workload.container_name)
+        return dataclasses.replace(workload, pod="api-1", grace_limit_s=30.0)
+
+    attributor = Attributor(cgroups, details=details)
+    for _ in range(3):
+        workload = attributor.observe(event(KUBE)).workload
+    assert (workload.pod, workload.grace_limit_s, workload.title) == ("api-1", 30.0, f"?/api-1 · {ID[:12]}")
+    assert asked == [ID]
+    attributor.observe(event(UNIT))
+    assert asked == [ID]
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "levels", "scope"),
+    [
+        (KUBE, None, OomScope.NODE),
+        (KUBE, 0, OomScope.CONTAINER),
+        (KUBE, 1, OomScope.POD),
+        (KUBE, 2, OomScope.NODE),
+        (KUBE, 99, OomScope.NODE),
+        (KUBE_SUB, 0, OomScope.CONTAINER),
+        (KUBE_SUB, 1, OomScope.CONTAINER),
+        (KUBE_SUB, 2, OomScope.POD),
+        (UNIT, None, OomScope.NODE),
+        (0, 0, None),
+    ],
+)
+def test_an_oom_kill_says_whose_limit_it_was(attributor, cgroup, levels, scope):
+    one = dataclasses.replace(event(cgroup, kind=Kind.OOM_KILL), oom_levels=levels)
+    assert attributor.observe(one).oom_scope is scope
+
+
+def test_a_zombies_container_has_its_limit_of_processes(attributor, tmp_path):
+    folder = tmp_path / PATHS[KUBE][1:]
+    folder.mkdir(parents=True)
+    (folder / "pids.max").write_text("512\n", encoding="ascii")
+    one = dataclasses.replace(event(KUBE, kind=Kind.TASK), zombie=True)
+    assert attributor.observe(one).workload.pids_max == 512
+    (folder / "pids.max").write_text("max\n", encoding="ascii")
+    later = dataclasses.replace(one, time_ns=20 * S)
+    assert attributor.observe(later).workload.pids_max is None
+
+
+def test_the_source_is_told_of_a_main_process_when_it_begins_and_not_with_each_signal(cgroups):
+    watched = []
+    attributor = Attributor(cgroups, on_main=lambda pid, start: watched.append(pid))
+    for kind in (Kind.EXEC, Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.EXIT):
+        assert attributor.observe(seen(kind, 100, KUBE)).main
+    assert watched == [100]
+
+
+@pytest.mark.parametrize(
+    ("sender_cgroup", "outside"), [(UNIT, True), (ROOT, True), (KUBE, False), (KUBE_SUB, False), (0, True)]
+)
+def test_in_a_shared_pid_namespace_the_containers_tell_who_is_outside(attributor, sender_cgroup, outside):
+    """Also before the source knew whom to watch."""
+    attributor.observe(seen(Kind.EXEC, 100, KUBE))
+    one = dataclasses.replace(seen(Kind.SIGNAL_GENERATE, 100, KUBE), sender=Task(9, 9, cgroup_id=sender_cgroup))
+    assert attributor.observe(one).event.outside is outside
+
+
+def test_of_an_init_and_of_other_processes_the_kernels_word_stands(attributor):
+    sender = Task(9, 9, cgroup_id=UNIT)
+    attributor.observe(seen(Kind.EXEC, 100, KUBE, init=True))
+    init = dataclasses.replace(seen(Kind.SIGNAL_GENERATE, 100, KUBE, init=True), sender=sender)
+    child = dataclasses.replace(seen(Kind.SIGNAL_GENERATE, 101, KUBE, entered=False), sender=sender)
+    assert not attributor.observe(init).event.outside
+    assert not attributor.observe(child).event.outside
+    assert not attributor.observe(seen(Kind.SIGNAL_GENERATE, 100, KUBE, init=True)).event.outside
+
+
+def test_a_stop_signal_that_a_container_declares_is_told_to_the_source(cgroups):
+    told = []
+    declared = {KUBE: 28, BOX: None}
+
+    def details(workload):
+        return dataclasses.replace(workload, stop_signal=declared[workload.cgroup_id])
+
+    attributor = Attributor(cgroups, on_stop_signal=told.append, details=details)
+    attributor.observe(event(KUBE))
+    attributor.observe(event(BOX, LAB, init=True))
+    assert told == [28]
+    assert Attributor(cgroups, details=details).observe(event(KUBE)).workload.stop_signal == 28
+
+
+@pytest.mark.xfail(reason="_is_nested and _init_began look up past the cache")
+def test_a_runtime_is_asked_once_about_a_container_whose_init_is_signalled(cgroups):
+    asked = []
+    attributor = Attributor(cgroups, details=lambda w: asked.append(w.container_id) or w)
+    for _ in range(5):
+        attributor.observe(event(KUBE, UNIT, init=True))
+    assert asked == [ID]

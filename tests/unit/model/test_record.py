@@ -1,9 +1,11 @@
 """The records of interface.md: their keys, and that JSON takes every one."""
 
+import dataclasses
 import json
 import re
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,7 @@ from sigtrace.model.event import Disposition, Event, Info, Kind, Loss, Result, T
 from sigtrace.model.finding import Certainty, Ended, Finding, Mechanism, ProcessEnd, SenderRole, Shutdown
 from sigtrace.model.record import event_record, rfc3339, shutdown_record, task_record, verdict_record, workload_record
 from sigtrace.model.waitstatus import WaitStatus
-from sigtrace.model.workload import Observation, Workload, WorkloadKind
+from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKind
 
 # Word for word from interface.md, "Records".
 COMMON = {"schema", "type", "time"}  # and `seq`, which the sink counts
@@ -82,6 +84,7 @@ FINDINGS = st.builds(
     evidence=st.lists(EVENTS, max_size=3).map(tuple),
     mechanism=st.none() | st.sampled_from(Mechanism),
     sender_role=st.none() | st.sampled_from(SenderRole),
+    origin=st.none() | TASKS,
 )
 SHUTDOWNS = st.builds(
     Shutdown,
@@ -106,6 +109,12 @@ SHUTDOWNS = st.builds(
         max_size=3,
     ).map(tuple),
     findings=st.lists(TEXT).map(tuple),
+    scope=st.none() | st.sampled_from(["pod", "container"]),
+    pre_stop_s=SECONDS,
+    pre_stop_kind=st.none() | st.sampled_from(["exec", "http", "sleep"]),
+    oom_scope=st.none() | st.sampled_from(OomScope),
+    first_victim=st.none() | TASKS,
+    origin=st.none() | TASKS,
 )
 
 
@@ -134,7 +143,7 @@ def test_every_event_is_json_with_the_keys_of_its_kind(event, workload, sender_w
 def test_every_finding_is_json_with_the_contracts_keys(finding):
     record = as_json(verdict_record(finding))
     assert record["type"] == "finding"
-    assert set(record) == COMMON | FINDING | {"mechanism", "sender_role"}
+    assert set(record) == COMMON | FINDING | {"mechanism", "sender_role", "origin"}
     assert len(record["evidence"]) == len(finding.evidence)
     assert {e["type"] for e in record["evidence"]} <= {"event"}
 
@@ -143,14 +152,34 @@ def test_every_finding_is_json_with_the_contracts_keys(finding):
 def test_every_shutdown_is_json_with_the_contracts_keys(shutdown):
     record = as_json(verdict_record(shutdown))
     assert record["type"] == "shutdown"
-    assert set(record) >= COMMON | SHUTDOWN
+    assert set(record) == COMMON | SHUTDOWN | {"task", "workload", "oom_scope", "first_victim", "origin"}
     assert set(record["wait_status"]) in ({"exited"}, {"signaled"})
     assert all(set(p) == {"task", "signalled_at", "exited_at", "ended"} for p in record["processes"])
 
 
-def test_a_shutdown_says_the_scope_of_the_oom():
-    shutdown = Shutdown("oom", None, 0, 0, Workload(WorkloadKind.CONTAINER, 1), Task(1, 1), WaitStatus(9))
-    assert shutdown_record(shutdown)["oom_scope"] is None
+BARE = Shutdown("oom", None, 0, 0, Workload(WorkloadKind.CONTAINER, 1), Task(1, 1), WaitStatus(9))
+
+
+def test_an_oom_names_its_scope_its_first_victim_and_whose_end_was_passed_on():
+    record = shutdown_record(BARE)
+    assert (record["oom_scope"], record["first_victim"], record["origin"]) == (None, None, None)
+    full = dataclasses.replace(BARE, oom_scope=OomScope.POD, first_victim=Task(7, 8), origin=Task(9, 10))
+    record = as_json(shutdown_record(full))
+    assert (record["oom_scope"], record["first_victim"]["pid"], record["origin"]["pid"]) == ("pod", 7, 9)
+
+
+def test_a_pre_stop_hook_and_the_scope_of_the_stop_are_told():
+    full = dataclasses.replace(BARE, pre_stop_s=2.5, pre_stop_kind="exec", scope="pod")
+    record = as_json(shutdown_record(full))
+    assert (record["pre_stop_s"], record["pre_stop_kind"], record["scope"]) == (2.5, "exec", "pod")
+
+
+@pytest.mark.parametrize("main", [False, True])
+def test_an_exit_says_whether_it_was_the_main_processs(main):
+    event = Event(1, WALL, Kind.EXIT, Task(5, 6), wait_status=WaitStatus(137 << 8))
+    record = event_record(Observation(event, Workload(WorkloadKind.CONTAINER, 9), main=main))
+    assert (record["main_process"], record["exit_code"], record["exit_signal"]) == (main, 137, None)
+    assert record["core_dumped"] is False
 
 
 def test_what_is_not_known_is_null_and_argv_is_left_out():

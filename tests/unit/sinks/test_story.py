@@ -11,7 +11,6 @@ from sigtrace.detectors.chain import Chain
 from sigtrace.model import codes, signals
 from sigtrace.model.finding import Finding, Shutdown
 from sigtrace.model.text import printable
-from sigtrace.model.workload import WorkloadKind
 from sigtrace.sinks.base import LineWriter
 from sigtrace.sinks.story import Story, belongs_to_shutdown, finding_story, headline, seconds, shutdown_story
 from sigtrace.sinks.style import Style
@@ -78,7 +77,7 @@ def lines_of(box, name, style=PLAIN):
         ("pending", "SIGKILL after 30.0 s: SIGTERM stayed pending"),
         ("slow", "SIGKILL after 30.0 s: it heard SIGTERM and was not done"),
         ("cgroup.kill", "SIGKILL after 10.0 s: it never heard SIGTERM"),
-        ("killed", "SIGKILL; no stop signal was seen before it (manual)"),
+        ("killed", "SIGKILL from a shell or tool on the node; no stop signal was seen before it (manual)"),
         ("oom", "the OOM killer took its main process"),
         ("graceful", "graceful in 1.0 s"),
         ("terminated", "ended by SIGTERM's default action in 1 ms: nothing was cleaned up"),
@@ -177,7 +176,7 @@ def test_seconds_are_rounded_for_reading(value, text):
 def test_a_finding_alone_has_its_code_and_its_mend():
     (finding,) = run(Chain(), lost(S, count=7))
     lines = finding_story(finding, PLAIN)
-    assert "sigtrace   warning: events-lost (ring-full)" in lines[0]
+    assert "sigtrace   warning: events were lost (events-lost, ring-full)" in lines[0]
     assert "7 events were not told" in " ".join(lines)
     assert any(line.startswith("  fix  ") for line in lines)
     assert max(map(columns, lines)) <= 80
@@ -207,10 +206,9 @@ def test_only_what_concerns_a_containers_main_process_waits_for_its_story():
     assert belongs_to_shutdown(killed)
     (inside,) = run(Chain(), box.term(S, sender=box.child(), **DROPPED))
     assert not belongs_to_shutdown(inside)
-    unit = dataclasses.replace(box.workload, kind=WorkloadKind.UNIT)
-    assert not belongs_to_shutdown(dataclasses.replace(dropped, workload=unit))
-    assert not belongs_to_shutdown(dataclasses.replace(dropped, workload=None))
-    assert not belongs_to_shutdown(dataclasses.replace(dropped, subject=box.child()))
+    (hung,) = run(Chain(), box.kill(S, box.init, task=box.child()))
+    assert not belongs_to_shutdown(hung)
+    assert not belongs_to_shutdown(run(Chain(), lost(S))[0])
 
 
 def told(*steps):

@@ -1,0 +1,66 @@
+"""Which process is a container's main process (design: Time and identity). Pure.
+
+The first init of a PID namespace in its cgroup; with a host or shared PID namespace the first process to execute
+there that is none of the runtime's own stages. A runtime's word goes before both.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from sigtrace.model.event import Event, Kind, Task
+
+_MAX: Final = 20_000
+_RUNTIMES: Final = frozenset({"runc", "crun", "youki", "conmon", "docker-init"})
+
+ProcessKey = tuple[int, int]
+
+
+def is_stage(task: Task) -> bool:
+    """Whether a runtime has not become the container's program yet: ``runc:[2:INIT]``, ``runc init``."""
+    if task.comm.startswith(("runc:[", "crun")):
+        return True
+    words = task.argv or ()
+    return len(words) > 1 and words[1] == "init" and words[0].rpartition("/")[2] in {*_RUNTIMES, "exe"}
+
+
+class Mains:
+    """By container, which is its own cgroup's id."""
+
+    def __init__(self) -> None:
+        self._mains: OrderedDict[int, ProcessKey | None] = OrderedDict()
+        """None: it has ended"""
+        self._guessed: set[int] = set()
+        """containers whose main process is only the first that was seen to enter"""
+
+    def is_main(self, event: Event, container: int) -> bool:
+        """Whether the event's task is the main process; decides who is, the first time that it can be told."""
+        task = event.task
+        if task is None:
+            return False
+        main = self._mains.get(container)
+        if main == task.key:
+            if event.kind is Kind.EXIT:
+                self._mains[container] = None
+            return True
+        if event.zombie or (main is not None and not (event.container_init and container in self._guessed)):
+            return False
+        first = container not in self._mains
+        if event.container_init or (first and self._enters(event, task)):
+            self._mains[container] = task.key if event.kind is not Kind.EXIT else None
+            (self._guessed.discard if event.container_init else self._guessed.add)(container)
+            if len(self._mains) > _MAX:
+                oldest, _ = self._mains.popitem(last=False)
+                self._guessed.discard(oldest)
+            return True
+        return False
+
+    @staticmethod
+    def _enters(event: Event, task: Task) -> bool:
+        return event.kind in (Kind.EXEC, Kind.TASK) and event.cgroup_entered and not is_stage(task)
+
+    def forget(self, container: int) -> None:
+        """Its cgroup is another's, or gone."""
+        self._mains.pop(container, None)
+        self._guessed.discard(container)

@@ -1,0 +1,343 @@
+"""What is known of each container: its main process, who lives in it, who entered it, what it was asked.
+
+Shared by the detectors, which judge by it. Everything here is bounded; what is forgotten costs names, never counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from sigtrace.detectors.base import ProcessKey
+from sigtrace.detectors.stop import OOM_NS, Stop, is_stop_signal
+from sigtrace.model import signals
+from sigtrace.model.event import Disposition, Event, Kind, Result, Task
+from sigtrace.model.finding import ProcessEnd
+from sigtrace.model.workload import Observation, Workload
+
+_MAX: Final = 10_000
+_MEMBERS_MAX: Final = 2_048
+_ENTRIES_MAX: Final = 64
+_DEATHS: Final = 64
+_GENERATIONS: Final = 64
+_OOMS: Final = 64
+
+
+@dataclass(slots=True)
+class Member:
+    """A process of a container, until it exits."""
+
+    task: Task
+    seen_ns: int
+    entered: bool = False
+    """from outside: exec, probe, preStop"""
+    asked: Observation | None = None
+    """the first fatal signal that it got since its container was asked to stop"""
+    kill: Observation | None = None
+    """the SIGKILL that it got"""
+    sent: Observation | None = None
+    """the last fatal signal that was queued for it, whoever sent it"""
+    ignored: int = 0
+    """signals that it ignores, bit (signo - 1), by the last listing"""
+
+    def ignores(self, signo: int) -> bool:
+        """Whether it would not hear the signal, and wants it so."""
+        return bool(self.ignored >> (signo - 1) & 1)
+
+
+@dataclass(slots=True)
+class Entry:
+    """A command that entered from outside."""
+
+    task: Task
+    began_ns: int
+    ended_ns: int | None = None
+    repeated: bool = False
+    """the same command had entered before, as probes do"""
+
+
+@dataclass(slots=True)
+class Container:
+    """One container, from its first event to the end of its story."""
+
+    workload: Workload
+    main: Task | None = None
+    main_is_init: bool = False
+    """of a PID namespace: default actions don't apply to it"""
+    members: dict[ProcessKey, Member] = field(default_factory=dict)
+    listed_ns: int = 0
+    """when its processes were last listed: who has not been seen since is gone"""
+    stop: Stop = field(default_factory=Stop)
+    entries: OrderedDict[ProcessKey, Entry] = field(default_factory=OrderedDict)
+    deaths: deque[Observation] = field(default_factory=lambda: deque(maxlen=_DEATHS))
+    """abnormal exits of its other processes, the latest last"""
+    ooms: deque[Observation] = field(default_factory=lambda: deque(maxlen=_OOMS))
+    """the OOM killer's marks in it"""
+    aborts: deque[Event] = field(default_factory=lambda: deque(maxlen=4))
+    """SIGABRTs that the main process sent itself"""
+    raised: Observation | None = None
+    """the signal that the main process sent itself, and that was dropped"""
+    from_entry: Observation | None = None
+    """the last stop signal in here that a command from outside sent; a reload (SIGHUP) asks nobody to end"""
+    told: int = 0
+    """processes that got a fatal signal since the container was asked to stop"""
+    handled: OrderedDict[ProcessKey, bool] = field(default_factory=OrderedDict)
+    """of those: whether they had a handler for it"""
+    ends: list[ProcessEnd] = field(default_factory=list)
+    """of others, since it was asked to stop"""
+    exit: Observation | None = None
+    """its main process's"""
+
+    def known(self, task: Task) -> Task:
+        """The task with what is known of it: its argv."""
+        if task.argv is not None:
+            return task
+        if self.main is not None and self.main.key == task.key:
+            return self.main
+        member = self.members.get(task.key)
+        return member.task if member else task
+
+    def is_main(self, task: Task | None) -> bool:
+        """Whether it is the main process."""
+        return task is not None and self.main is not None and task.key == self.main.key
+
+    def others(self) -> list[Member]:
+        """Its processes besides the main one, the oldest first, as far as they were seen since the last listing."""
+        found = [m for m in self.members.values() if m.seen_ns >= self.listed_ns and not self.is_main(m.task)]
+        return sorted(found, key=lambda m: (m.task.start_ns, m.task.pid))
+
+    def residents(self) -> list[Member]:
+        """Those of them that did not enter from outside."""
+        return [m for m in self.others() if not self.came_in(m)]
+
+    def came_in(self, member: Member) -> bool:
+        """Whether it, or an ancestor other than the main process, entered from outside: exec, probe, preStop."""
+        for _ in range(_GENERATIONS):
+            if self.is_main(member.task):
+                return False
+            if member.entered:
+                return True
+            parent = self.members.get(member.task.parent_key)
+            if parent is None:
+                return False
+            member = parent
+        return False
+
+    def oom_near(self, time_ns: int, key: ProcessKey | None = None) -> Observation | None:
+        """The OOM killer's mark at that time: on this process, else on any."""
+        for mark in reversed(self.ooms):
+            task = mark.event.task
+            if abs(mark.event.time_ns - time_ns) <= OOM_NS and (key is None or (task and task.key == key)):
+                return mark
+        return None
+
+    def ooms_with(self, mark: Observation) -> list[Observation]:
+        """The marks of one OOM kill, the first victim's first."""
+        return [m for m in self.ooms if abs(m.event.time_ns - mark.event.time_ns) <= OOM_NS]
+
+    def ask(self, request: Observation) -> None:
+        """Somebody outside asks it to end. What an earlier request came to is over if that has expired."""
+        if not self.stopping(request.event.time_ns):
+            self.told = 0
+            self.handled.clear()
+            self.ends.clear()
+            for member in self.members.values():
+                member.asked = None
+        self.stop.ask(request)
+
+    def stopping(self, now_ns: int) -> bool:
+        """Whether it was asked to end not too long ago, or is ending."""
+        return bool(self.exit or self.stop.kill or self.stop.request(now_ns))
+
+
+def kills(event: Event) -> bool:
+    """A SIGKILL that works: from inside a PID namespace it does not on the init, and who is dying has no use for it."""
+    works = event.result in (Result.DELIVERED, Result.ALREADY_PENDING)
+    return event.kind is Kind.SIGNAL_GENERATE and event.signo == signals.SIGKILL and works and not event.leaving
+
+
+class Containers:
+    """By the id of the container's own cgroup."""
+
+    def __init__(self) -> None:
+        self._containers: OrderedDict[int, Container] = OrderedDict()
+        self._ended: OrderedDict[int, Container] = OrderedDict()
+        """those whose story is told: what a runtime still cleans up is no news"""
+        self._kills: deque[tuple[Container, Observation]] = deque(maxlen=256)
+        """the kernel's own SIGKILLs, which may be the OOM killer's"""
+
+    def of(self, observation: Observation) -> Container | None:
+        """The container of the observation's task; None for what is no container."""
+        workload = observation.workload
+        if workload is None or not workload.is_container:
+            return None
+        container = self._containers.get(workload.cgroup_id) or self._ended.get(workload.cgroup_id)
+        if container is None:
+            container = self._containers[workload.cgroup_id] = Container(workload)
+            if len(self._containers) > _MAX:
+                self._containers.popitem(last=False)
+        elif container.workload is not workload:
+            container.workload = workload  # more may be known now
+        return container
+
+    def retire(self, container: Container) -> None:
+        """Its story is told; that it has ended is remembered for what a runtime still cleans up."""
+        key = container.workload.cgroup_id
+        if self._containers.get(key) is container:
+            del self._containers[key]
+            self._ended[key] = Container(container.workload, container.main, exit=container.exit)
+            if len(self._ended) > _MAX:
+                self._ended.popitem(last=False)
+
+    def __iter__(self) -> Iterator[Container]:
+        return iter(list(self._containers.values()))
+
+    def feed(self, observation: Observation) -> Container | None:
+        """Take in what happens; but for ends, which the detectors are shown first."""
+        event, task = observation.event, observation.event.task
+        if event.kind is Kind.OOM_KILL:
+            return self._mark(observation)
+        if task is None or event.zombie:
+            return None
+        container = self.of(observation)
+        if container is None or event.kind in (Kind.EXIT, Kind.REAP):
+            return container
+        if observation.main and container.main is not None and container.main.key != task.key:
+            # Another main process in the same cgroup: a container that was started again.
+            self._ended.pop(container.workload.cgroup_id, None)
+            container = self._containers[container.workload.cgroup_id] = Container(container.workload)
+        if not (event.kind is Kind.SIGNAL_GENERATE and event.leaving):  # it has exited, and is not met again
+            self._meet(container, observation, task)
+        if event.kind is Kind.SIGNAL_GENERATE:
+            self._signal(container, observation, task)
+        elif event.kind is Kind.SIGNAL_DELIVER:
+            if observation.main:
+                container.stop.deliver(event)
+        elif event.kind is Kind.TASK:
+            container.listed_ns = event.time_ns
+            if event.masks and (member := container.members.get(task.key)):
+                member.ignored = event.masks.ignored
+            if observation.main:
+                container.stop.masks, container.stop.masks_at = event.masks, event
+        elif event.kind is Kind.EXEC and event.cgroup_entered and not observation.main:
+            self._enter(container, event, task)
+        return container
+
+    def _meet(self, container: Container, observation: Observation, task: Task) -> None:
+        event = observation.event
+        if observation.main:
+            if container.main is None or container.main.key != task.key or task.argv:
+                container.main = task
+            container.main_is_init = event.ns_init
+        member = container.members.get(task.key)
+        if member is None:
+            if len(container.members) >= _MEMBERS_MAX:  # ordinary exits are not told: the oldest has long gone
+                oldest = next(m for m in container.members.values() if not container.is_main(m.task))
+                del container.members[oldest.task.key]
+            member = container.members[task.key] = Member(task, event.time_ns)
+            member.entered = event.cgroup_entered and not observation.main
+        elif task.argv or (member.task.comm != task.comm and not member.task.argv):
+            member.task = task
+        member.seen_ns = event.time_ns
+
+    @staticmethod
+    def _enter(container: Container, event: Event, task: Task) -> None:
+        entry = container.entries.get(task.key)
+        if entry is not None:
+            entry.task = task
+            return
+        repeated = any(e.task.argv == task.argv for e in container.entries.values())
+        container.entries[task.key] = Entry(task, event.time_ns, repeated=repeated)
+        if len(container.entries) > _ENTRIES_MAX:
+            container.entries.popitem(last=False)
+
+    def _signal(self, container: Container, observation: Observation, task: Task) -> None:
+        event, stop = observation.event, container.stop
+        if event.teardown or event.leaving:
+            return
+        member = container.members.get(task.key)
+        queued = event.result in (Result.DELIVERED, Result.ALREADY_PENDING)
+        if queued and signals.is_fatal(event.signo):
+            if observation.main:
+                stop.last = observation
+            if member:
+                member.sent = observation
+        if kills(event):
+            if observation.main and stop.kill is None:
+                stop.kill = observation
+            if member and member.kill is None:
+                member.kill = observation
+            if event.sender is None:
+                self._kills.append((container, observation))
+            return
+        own = event.sender is not None and event.sender.key == task.key
+        if queued and is_stop_signal(observation) and _is_from(container.entries, event.sender):
+            container.from_entry = observation
+        if observation.main:
+            if own and event.signo == signals.SIGABRT:
+                container.aborts.append(event)
+            elif own and event.ns_init and event.result is Result.IGNORED and signals.is_fatal(event.signo):
+                container.raised = observation
+            if event.outside and is_stop_signal(observation) and not _was_dying(event):
+                container.ask(observation)
+        elif member and member.asked is None and not own and signals.is_fatal(event.signo):
+            if not container.stopping(event.time_ns):
+                return
+            member.asked = observation
+            container.told += 1
+            container.handled[task.key] = event.disposition is Disposition.HANDLER or event.blocked is True
+            if len(container.handled) > _ENTRIES_MAX:
+                container.handled.popitem(last=False)
+
+    def _mark(self, mark: Observation) -> Container | None:
+        """The OOM killer's mark belongs to the SIGKILL that went to the same thread just before.
+
+        On older kernels (6.1 and before) the tracepoint gives nothing but that thread's pid.
+        """
+        victim = mark.event.task
+        if victim is None:
+            return None
+        for container, kill in reversed(self._kills):
+            task = kill.event.task
+            if task is None or not 0 <= mark.event.time_ns - kill.event.time_ns <= OOM_NS:
+                continue
+            if (victim.key if victim.pid else victim.tid) == (task.key if victim.pid else task.tid):
+                container.ooms.append(_with_victim(mark, kill))
+                if kill is container.stop.kill:
+                    container.stop.oom = container.ooms[-1]
+                return container
+        return None
+
+    def ended(self, observation: Observation) -> None:
+        """An exit or a reaping, after the detectors have seen it."""
+        event, task = observation.event, observation.event.task
+        if task is None or event.kind not in (Kind.EXIT, Kind.REAP):
+            return
+        workload = observation.workload
+        container = self._containers.get(workload.cgroup_id) if workload else None
+        if container is None:
+            return
+        container.members.pop(task.key, None)
+        if event.kind is Kind.EXIT:
+            if entry := container.entries.get(task.key):
+                entry.ended_ns = event.time_ns
+            if not observation.main and event.wait_status and event.wait_status.code:
+                container.deaths.append(observation)
+
+
+def _with_victim(mark: Observation, kill: Observation) -> Observation:
+    """The mark with its victim, whose pid is all that older kernels tell."""
+    event = dataclasses.replace(mark.event, task=kill.event.task)
+    return dataclasses.replace(mark, event=event, workload=kill.workload, main=kill.main)
+
+
+def _was_dying(event: Event) -> bool:
+    """Whether it was ending before this signal; a signal that ends the process says so of itself already."""
+    return event.exiting and event.disposition is not Disposition.DEFAULT
+
+
+def _is_from(entries: OrderedDict[ProcessKey, Entry], sender: Task | None) -> bool:
+    return sender is not None and (sender.key in entries or sender.parent_key in entries)

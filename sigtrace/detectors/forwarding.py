@@ -1,0 +1,98 @@
+"""signal-not-forwarded: the main process got the stop signal and told nobody (rule: Never forwarded)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sigtrace.detectors.containers import Container, Containers, Member, kills
+from sigtrace.detectors.senders import role_of
+from sigtrace.detectors.shell import is_shell_form, script_of
+from sigtrace.detectors.words import among, finding_on, what_of
+from sigtrace.model import signals
+from sigtrace.model.event import Task
+from sigtrace.model.finding import Certainty, Finding
+from sigtrace.model.workload import Observation
+
+CODE: Final = "signal-not-forwarded"
+#: Servers whose master tells its workers by a socket or a pipe, where no tracepoint sees it, or has its reasons to wait
+#: (PostgreSQL's SIGTERM waits for its clients).
+_OTHER_WAYS: Final = ("nginx", "apache2", "httpd", "php-fpm", "openresty", "angie", "postgres")
+
+
+def hearers(members: list[Member], signo: int) -> list[Member]:
+    """Those that would hear the stop signal: who ignores it wants to outlive it, and ends with its parent."""
+    return [m for m in members if not m.ignores(signo)]
+
+
+def told_nobody(container: Container, request: Observation) -> bool:
+    """Whether the main process accepted the stop signal, has others to tell, and told none of them."""
+    main, residents = container.main, hearers(container.residents(), request.event.signo)
+    if main is None or not residents or main.comm.startswith(_OTHER_WAYS):
+        return False
+    if container.listed_ns < request.event.time_ns:
+        return False  # nobody knows who was there
+    return container.told == 0 and all(m.asked is None for m in residents)
+
+
+class KeptWaiting:
+    """A :class:`sigtrace.detectors.base.Detector`: SIGKILL ended the wait for children that never heard."""
+
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+
+    def feed(self, observation: Observation) -> Iterable[Finding]:
+        """Take in one observation."""
+        if not (observation.main and kills(observation.event)):
+            return
+        container = self._containers.of(observation)
+        if container is None or container.main is None or container.stop.kill is not observation:
+            return
+        request = container.stop.request_of_kill()
+        if request is None or not container.stop.delivered(request) or not told_nobody(container, request):
+            return
+        main = container.main
+        others = [m.task for m in hearers(container.residents(), request.event.signo)]
+        is_shell = is_shell_form(main.argv or ()) or script_of(main.argv or ()) is not None
+        yield finding_on(
+            observation,
+            CODE,
+            "main-kept-waiting",
+            certainty=Certainty.OBSERVED if is_shell else Certainty.INFERRED,
+            subject=main,
+            signo=request.event.signo,
+            message=f"{what_of(main)} got {signals.name(request.event.signo)} and did not pass it on: {among(others)} "
+            f"{'were' if len(others) > 1 else 'was'} never told, and it waited for them until SIGKILL came",
+            evidence=(request.event, observation.event),
+            sender_role=role_of(request),
+        )
+
+    def due(self, _token: Any, _now_ns: int) -> Iterable[Finding]:
+        """It sets no timer."""
+        return ()
+
+    def end(self, _now_ns: int) -> Iterable[Finding]:
+        """It waits for nothing."""
+        return ()
+
+
+def exited_first(
+    exit_: Observation, container: Container, main: Task, request: Observation, left: list[Member]
+) -> Finding | None:
+    """The main process left in time; ``left``: those that were torn down with it. None if they had been told."""
+    never = sorted((m.task for m in left if m.asked is None), key=lambda t: (t.start_ns, t.pid))
+    if not never:
+        return None
+    how = "left before all were told" if container.told else "left without passing it on"
+    return finding_on(
+        exit_,
+        CODE,
+        "main-exited-first",
+        certainty=Certainty.OBSERVED,
+        subject=main,
+        signo=request.event.signo,
+        message=f"{what_of(main)} got {signals.name(request.event.signo)} and {how}: "
+        f"{among(never)} {'were' if len(never) > 1 else 'was'} never told, and torn down with it",
+        evidence=(request.event, exit_.event),
+        sender_role=role_of(request),
+    )

@@ -1,0 +1,186 @@
+"""How a container's main process ended, and why (interface: outcomes, the first row that fits)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sigtrace.detectors.containers import Container
+from sigtrace.detectors.dropped import is_late_drop, is_lost
+from sigtrace.detectors.entered import PreStop, hook_before, hook_that_stopped
+from sigtrace.detectors.forwarding import told_nobody
+from sigtrace.detectors.killers import cause_of_kill
+from sigtrace.detectors.pending import why_pending
+from sigtrace.model import codes, signals
+from sigtrace.model.event import Disposition, Event, Task
+from sigtrace.model.waitstatus import WaitStatus
+from sigtrace.model.workload import Observation
+
+#: A process that passes on the end of a child does so at once; a loaded machine is slow.
+_RELAY_NS: Final = 2_000_000_000
+_FAULTS: Final = frozenset({"SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The row of the table."""
+
+    outcome: str
+    cause: str | None
+    request: Observation | None = None
+    """the stop signal that counts"""
+    hook: PreStop | None = None
+    origin: Task | None = None
+    """whose end it passed on"""
+
+
+def is_fault(signo: int) -> bool:
+    """Whether a program that does something wrong gets it."""
+    return signals.name(signo) in _FAULTS
+
+
+def is_own_doing(sent: Observation | None, task: Task, signo: int) -> bool:
+    """Whether a process died of this signal by a fault or by abort(): nobody else had sent it."""
+    if sent is None or sent.event.signo != signo or sent.event.sender is None:
+        return True
+    return sent.event.sender.key == task.key
+
+
+def judge(container: Container, exit_: Observation) -> Judgement:
+    """By what is known when the main process has exited; ``incomplete`` is decided by its teardown alone."""
+    event, stop = exit_.event, container.stop
+    status = event.wait_status or WaitStatus(0)
+    request = stop.request(event.time_ns)
+    ended_ns = stop.kill.event.time_ns if stop.kill else event.time_ns
+    hook = hook_before(container, request.event, ended_ns) if request else None
+    if status.signal == signals.SIGKILL:
+        return _killed(container, request, hook)
+    if status.signal:
+        return _died(container, exit_, status.signal, request, hook)
+    relayed = _relayed(container, event, status)
+    if relayed and relayed.event.task and status.code == 128 + signals.SIGKILL:
+        task = relayed.event.task
+        if container.oom_near(relayed.event.time_ns, task.key) or _marked(container, task):
+            return Judgement("oom", "relayed", request, hook, task)
+    if request and _accepted(container, request):
+        if relayed and _by_default(container, relayed, request):
+            return Judgement("terminated", "no-handler", request, hook, relayed.event.task)
+        return Judgement("graceful", None, request, hook)
+    stopper = hook_that_stopped(container, event.time_ns) if request is None else None
+    if stopper and (status.code == 0 or _was_asked_inside(container)):
+        return Judgement("graceful", "pre-stop", None, stopper)
+    if status.code == 0:
+        return Judgement("exited", None, request, hook)
+    if relayed:
+        return Judgement("crashed", "relayed", request, hook, relayed.event.task)
+    return Judgement("crashed", "exit-status", request, hook)
+
+
+def _killed(container: Container, request: Observation | None, hook: PreStop | None) -> Judgement:
+    stop = container.stop
+    if stop.oom:
+        victims = {m.event.task.key for m in container.ooms_with(stop.oom) if m.event.task}
+        group = stop.oom.event.oom_group and len(victims) > 1
+        return Judgement("oom", "group" if group else "main-process", request, hook)
+    if stop.kill is None:
+        return Judgement("killed", codes.UNKNOWN, request, hook)
+    if request is None:
+        return Judgement("killed", cause_of_kill(container, stop.kill).cause)
+    return Judgement("escalated", why_unanswered(container, request), request, hook)
+
+
+def _died(
+    container: Container, exit_: Observation, signo: int, request: Observation | None, hook: PreStop | None
+) -> Judgement:
+    """Of another signal than SIGKILL."""
+    event, stop = exit_.event, container.stop
+    task = event.task or Task(0, 0)
+    if is_fault(signo) and is_own_doing(stop.last, task, signo):
+        return Judgement("crashed", "abort-as-pid1" if _aborted(container, event) else "fatal-signal", request, hook)
+    if request is None or request.event.signo != signo:
+        if stop.last is None or stop.last.event.signo != signo or stop.last.event.sender is None:
+            return Judgement("crashed", "fatal-signal", request, hook)
+        request = stop.last  # an unusual one to stop with, but somebody sent it and it did
+    if request.event.disposition is Disposition.HANDLER:
+        return Judgement("graceful", None, request, hook)  # handled, then raised again
+    return Judgement("terminated", "no-handler", request, hook)
+
+
+def _was_asked_inside(container: Container) -> bool:
+    """Whether a command from outside sent the main process itself a signal that it handles."""
+    last = container.from_entry
+    return last is not None and last.main and last.event.disposition is Disposition.HANDLER
+
+
+def _aborted(container: Container, exit_: Event) -> bool:
+    """abort() in PID 1: its SIGABRTs are dropped, then glibc executes an instruction that faults."""
+    return container.main_is_init and any(
+        sent.time_ns <= exit_.time_ns and exit_.time_ns - sent.time_ns <= _RELAY_NS for sent in container.aborts
+    )
+
+
+def _accepted(container: Container, request: Observation) -> bool:
+    """Whether the stop signal was handled or taken."""
+    if is_lost(request) or request.event.disposition is Disposition.IGNORE:
+        return False
+    if container.stop.delivered(request):
+        return True
+    if _dropped_late(container, request):
+        return False
+    # What was blocked and is not seen to pend was taken: nothing else became of it, for the process ended by itself.
+    may_take = request.event.disposition is Disposition.HANDLER or request.event.blocked
+    return bool(may_take) and container.stop.pends(request) is not True
+
+
+def _dropped_late(container: Container, request: Observation) -> bool:
+    event = request.event
+    return not container.stop.delivered(request) and any(
+        is_late_drop(d) and d.signo == event.signo and d.time_ns >= event.time_ns for d in container.stop.deliveries
+    )
+
+
+def _relayed(container: Container, exit_: Event, status: WaitStatus) -> Observation | None:
+    """The child whose end by a signal the main process passed on as 128 + n."""
+    for death in reversed(container.deaths):
+        ended = death.event.wait_status
+        if exit_.time_ns - death.event.time_ns > _RELAY_NS or ended is None:
+            break
+        if status.code > 128 and (ended.signal or 0) + 128 == status.code:
+            return death
+    return None
+
+
+def _by_default(container: Container, death: Observation, request: Observation) -> bool:
+    """A forwarder's child that died of the very stop signal, without a handler."""
+    status, task = death.event.wait_status, death.event.task
+    if status is None or task is None or status.signal != request.event.signo:
+        return False
+    return container.handled.get(task.key) is not True
+
+
+def _marked(container: Container, task: Task) -> bool:
+    return any(m.event.task and m.event.task.key == task.key for m in container.ooms)
+
+
+def why_unanswered(container: Container, request: Observation) -> str:
+    """Why a stop signal did not end the main process before a SIGKILL, or at all."""
+    event, stop = request.event, container.stop
+    if is_lost(request):
+        return "dropped"
+    raised = container.raised
+    if raised and raised.event.signo == event.signo and raised.event.time_ns >= event.time_ns:
+        return "dropped"  # it handled it, and then wanted to end by it
+    if event.disposition is Disposition.IGNORE:
+        return "ignored"
+    if _dropped_late(container, request):
+        return "dropped"
+    if not stop.delivered(request):
+        if why_pending(event) and stop.pends(request) is not False:
+            return "pending"
+        if event.disposition is not Disposition.HANDLER:
+            return codes.UNKNOWN
+    if stop.kill:
+        reason = cause_of_kill(container, stop.kill).cause
+        if reason in ("grace-shortened", "pre-stop-overran"):
+            return reason
+    return "not-forwarded" if told_nobody(container, request) else "slow"

@@ -1,0 +1,150 @@
+"""signal-not-forwarded: the main process got the stop signal and told nobody."""
+
+import dataclasses
+
+import pytest
+
+from sigtrace.model import signals
+from sigtrace.model.causes import Severity
+from sigtrace.model.event import Disposition
+from sigtrace.model.finding import Certainty
+from tests.unit.detectors.events import (
+    BASH,
+    BLOCKED,
+    DROPPED,
+    HANDLED,
+    IGNORED,
+    KILLED,
+    MS,
+    PROGRAM,
+    SCRIPT,
+    SHELL_FORM,
+    TAKEN,
+    Container,
+    S,
+    exited,
+    findings,
+)
+
+BOX = Container()
+WORKER = BOX.child(comm="gunicorn")
+
+
+def not_forwarded(*steps):
+    return findings(*steps, until=99 * S, code="signal-not-forwarded")
+
+
+def waits(fields=HANDLED, *, argv=SCRIPT, comm="init", others=(WORKER,), between=(), listed=True, killer=None):
+    """The main process waits for its children until SIGKILL comes."""
+    main = dataclasses.replace(BOX.init, argv=argv, comm=comm)
+    return [
+        BOX.exec(1, main),
+        BOX.term(S, **fields),
+        BOX.deliver(S + 1) if fields is HANDLED else [],
+        BOX.snapshot(S + 20 * MS, main, *others) if listed else [],
+        *between,
+        BOX.kill(31 * S, killer) if killer else BOX.kill(31 * S),
+        BOX.exit(31 * S + MS, KILLED),
+        *(BOX.teardown(31 * S + 2 * MS, task) for task in others),
+        *(BOX.exit(31 * S + 3 * MS, KILLED, task) for task in others),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "certainty"),
+    [(SCRIPT, Certainty.OBSERVED), (SHELL_FORM, Certainty.OBSERVED), (PROGRAM, Certainty.INFERRED)],
+)
+@pytest.mark.parametrize("fields", [HANDLED, TAKEN])
+def test_who_told_nobody_and_waited_for_sigkill_kept_them_waiting(argv, certainty, fields):
+    (finding,) = not_forwarded(waits(fields, argv=argv))
+    assert (finding.cause, finding.severity) == ("main-kept-waiting", Severity.WARNING)
+    assert finding.certainty is certainty
+    assert "gunicorn (pid 2) was never told, and it waited for them until SIGKILL came" in finding.message
+
+
+def told(task=WORKER, at=S + 30 * MS, sender=BOX.init, **fields):
+    return BOX.term(at, sender, task=task, **HANDLED | fields)
+
+
+@pytest.mark.parametrize(
+    ("why", "steps"),
+    [
+        ("it told one", waits(between=[told()])),
+        ("it told one of two", waits(others=(WORKER, BOX.child(2)), between=[told()])),
+        ("somebody else told it", waits(between=[told(sender=BOX.child(9))])),
+        ("it never heard", waits(DROPPED)),
+        ("it ignores it", waits(IGNORED)),
+        ("it still pends", waits(BLOCKED, listed=False)),
+        ("nobody was there", waits(others=())),
+        ("only an operator's shell was there", waits(others=(BOX.guest(comm="bash", argv=("bash",)),))),
+        ("nobody knows who was there", waits(listed=False)),
+        ("nginx tells by a channel", waits(comm="nginx")),
+        ("apache tells by a pipe", waits(comm="apache2")),
+        ("php-fpm too", waits(comm="php-fpm8.2")),
+        ("the kill was no part of the stop", waits(killer=BASH)),
+    ],
+)
+def test_it_is_not_told_where(why, steps):
+    assert not not_forwarded(steps), why
+
+
+def test_a_second_sigkill_tells_it_no_second_time():
+    assert len(not_forwarded(waits(between=[BOX.kill(30 * S)]))) == 1
+
+
+def test_a_late_drop_is_no_refusal_to_forward():
+    late = BOX.deliver(2 * S, disposition=Disposition.DEFAULT)
+    assert not not_forwarded(waits(BLOCKED, between=[late]))
+
+
+def test_a_worker_that_ignores_what_it_was_told_was_told():
+    assert not not_forwarded(waits(between=[told(**IGNORED)]))
+
+
+@pytest.mark.xfail(reason="what was told at an earlier request counts for ever")
+def test_what_was_passed_on_an_hour_ago_was_another_signal():
+    """A thread dump of all, then a stop of one."""
+    dump = [BOX.signal(S, signals.SIGQUIT, **HANDLED), BOX.deliver(S + 1, signals.SIGQUIT)]
+    passed_on = BOX.signal(S + 2, signals.SIGQUIT, BOX.init, task=WORKER, **HANDLED)
+    main, at = dataclasses.replace(BOX.init, argv=SCRIPT), 3600 * S
+    stop = [
+        BOX.term(at, **HANDLED),
+        BOX.deliver(at + 1),
+        BOX.snapshot(at + 20 * MS, main, WORKER),
+        BOX.kill(at + 10 * S),
+    ]
+    found = findings(BOX.exec(1, main), BOX.exec(2, WORKER), dump, passed_on, stop, code="signal-not-forwarded")
+    assert [f.cause for f in found] == ["main-kept-waiting"]
+
+
+def leaves(*, told_first=(), others=(WORKER,), status=None):
+    return [
+        BOX.exec(1, BOX.init),
+        BOX.term(S, **HANDLED),
+        BOX.deliver(S + 1),
+        BOX.snapshot(S + 20 * MS, BOX.init, *others),
+        *(told(task) for task in told_first),
+        BOX.exit(S + 50 * MS, status or exited(0)),
+        *(BOX.teardown(S + 51 * MS, task) for task in others),
+        *(BOX.exit(S + 52 * MS, KILLED, task) for task in others),
+    ]
+
+
+def test_who_left_before_its_children_heard_exited_first():
+    (finding,) = not_forwarded(leaves(others=(WORKER, BOX.child(2))))
+    assert (finding.cause, finding.severity, finding.certainty) == (
+        "main-exited-first",
+        Severity.WARNING,
+        Certainty.OBSERVED,
+    )
+    assert "gunicorn (pid 2) and 1 more were never told, and torn down with it" in finding.message
+
+
+def test_only_those_that_were_never_told_are_named():
+    (finding,) = not_forwarded(leaves(others=(WORKER, BOX.child(2)), told_first=[WORKER]))
+    assert "worker (pid 3) was never told" in finding.message
+
+
+@pytest.mark.parametrize("steps", [leaves(told_first=[WORKER]), leaves(others=())])
+def test_who_told_all_that_were_left_did_forward(steps):
+    assert not not_forwarded(steps)
