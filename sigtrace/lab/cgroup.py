@@ -1,10 +1,11 @@
-"""The lab's own cgroups: ``sigtrace-lab/<name>`` in the hierarchy where containers live."""
+"""One cgroup of the lab: ``sigtrace-lab/<name>`` in one hierarchy."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -20,23 +21,32 @@ _PAUSE_S = 0.001
 
 
 def find_hierarchy() -> Hierarchy:
-    """The hierarchy of this host. Raises HostError if there is none."""
-
-    def text(path: str) -> str:
-        try:
-            return Path(path).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-
-    chosen = choose(
-        text("/proc/self/mountinfo"), text("/proc/self/cgroup"), lambda v2: text(f"{v2}/cgroup.controllers")
-    )
+    """The hierarchy where this host's containers live. Raises HostError if there is none."""
+    chosen = choose(_text("/proc/self/mountinfo"), _text("/proc/self/cgroup"), controllers)
     if chosen is None:
         raise HostError(
             "no cgroup hierarchy for containers is mounted: neither v2 nor v1's pids or memory",
             next_step="mount one: mount -t cgroup2 none /sys/fs/cgroup",
         )
     return chosen
+
+
+def find_other(wanted: str) -> Hierarchy | None:
+    """The hierarchy of ``cgroup2``, or of v1's ``memory``, beside that where containers live; None if not mounted."""
+    lines = [line for line in _text("/proc/self/mountinfo").splitlines() if wanted in re.split(r"[ ,]", line)]
+    return choose("\n".join(lines), _text("/proc/self/cgroup"), lambda _: "")
+
+
+def controllers(v2: str) -> str:
+    """What a v2 hierarchy mounted at ``v2`` has controllers for, separated by spaces."""
+    return _text(f"{v2}/cgroup.controllers")
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 class LabCgroup:

@@ -1,4 +1,4 @@
-"""A program that entered a container from outside."""
+"""A program that the lab started beside PID 1, most of all one that entered a container from outside."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from sigtrace.errors import RunError
-from sigtrace.lab.process import PATIENCE_S, Child, pipe, read_available
+from sigtrace.lab.process import PATIENCE_S, Child, argv_of, descendants_of, pipe, read_available, until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
 class Exec:
-    """A program that entered the container from outside, as ``kubectl exec`` makes one."""
+    """A program that entered the container from outside, as ``kubectl exec`` makes one; it runs in the background."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
-        self._argv = command
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], argv: Sequence[str]) -> None:
+        """``command`` leads to the program ``argv``."""
+        self._argv = tuple(argv)
         self._reader, writer = pipe()
         try:
             self._child = Child(command, env, subprocess.DEVNULL, writer, writer)
@@ -28,6 +29,17 @@ class Exec:
             os.close(writer)
         #: What it wrote, once it has ended; 64 KiB at most.
         self.output = b""
+
+    def await_pid(self) -> int:
+        """The program's pid on the host, once it is the program. Raises RunError if that takes long."""
+        found: list[int] = []
+
+        def is_there() -> bool:
+            found[:] = [pid for pid in descendants_of(self._child.pid) if argv_of(pid) == self._argv]
+            return bool(found)
+
+        until(is_there, f"{' '.join(self._argv)!r} to start in the container")
+        return found[0]
 
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Its exit code, or 128 + the signal; 1 if the container was gone (nsenter). Raises RunError if it is late."""

@@ -18,7 +18,7 @@ from sigtrace.errors import HostError, RunError
 from sigtrace.model.waitstatus import WaitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 #: What every container finds its programs on, whatever our own PATH is.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -87,13 +87,15 @@ class Child:
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        self._pidfd = os.pidfd_open(self._popen.pid)
+        #: As the lab's PID namespace numbers it.
+        self.pid = self._popen.pid
+        self._pidfd = os.pidfd_open(self.pid)
 
     def wait(self, timeout_s: float, what: str) -> int:
         """Its exit code, or 128 + the signal that ended it. Raises RunError, saying ``what`` was awaited."""
         if self._pidfd >= 0:
             if not readable(timeout_s, self._pidfd):
-                raise RunError(f"waited {timeout_s:g} s for {what} (pid {self._popen.pid})")
+                raise RunError(f"waited {timeout_s:g} s for {what} (pid {self.pid})")
             os.close(self._pidfd)
             self._pidfd = -1
         code = self._popen.wait()
@@ -111,6 +113,15 @@ def poll_pause() -> None:
     time.sleep(_POLL_S)
 
 
+def until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
+    """Wait until ``condition`` holds. Raises RunError, saying ``what`` was awaited, after ``timeout_s`` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            raise RunError(f"waited {timeout_s:g} s for {what}")
+        poll_pause()
+
+
 def argv_of(pid: int) -> tuple[str, ...]:
     """Its argument list; empty for a zombie, in the middle of an exec and when it is gone."""
     try:
@@ -120,10 +131,29 @@ def argv_of(pid: int) -> tuple[str, ...]:
     return tuple(os.fsdecode(word) for word in raw.removesuffix(b"\0").split(b"\0")) if raw else ()
 
 
-def is_asleep(pid: int) -> bool:
-    """Whether it waits for something (state S of proc_pid_stat(5)); not where it waits for a disk, nor preempted."""
+def descendants_of(pid: int) -> dict[int, str]:
+    """Its children, their children and so on: pid → state of proc_pid_stat(5); Z: a zombie."""
+    children: dict[int, list[int]] = {}
+    states: dict[int, str] = {}
+    for entry in filter(str.isdecimal, os.listdir("/proc")):  # /proc/PID/task/PID/children is not in every kernel
+        if fields := _stat(int(entry)):
+            states[int(entry)] = fields[0]
+            children.setdefault(int(fields[1]), []).append(int(entry))
+    below = list(children.get(pid, ()))
+    for child in below:
+        below += children.get(child, ())
+    return {child: states[child] for child in below}
+
+
+def state_of(pid: int) -> str:
+    """The letter of proc_pid_stat(5): S, T, t, Z ...; empty if it is gone."""
     fields = _stat(pid)
-    return bool(fields) and fields[0] == "S"
+    return fields[0] if fields else ""
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether it waits for something (state S); not where it waits for a disk, nor preempted."""
+    return state_of(pid) == "S"
 
 
 def zombie_status(pid: int) -> WaitStatus:

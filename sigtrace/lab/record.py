@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A signal that the lab sent to PID 1."""
+    """A signal that PID 1 was sent."""
 
     signo: int
     time_ns: int
     """CLOCK_BOOTTIME ns, just before kill"""
+    sender: str = ""
+    """comm of the process on the host that sent it; empty: the lab itself"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
-import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
 
 from sigtrace.errors import HostError, RunError
+from sigtrace.lab import needs
+from sigtrace.lab.cgroups import MemoryLimit
 from sigtrace.lab.container import Container
-from sigtrace.lab.process import argv_of, now_ns, tool
+from sigtrace.lab.folder import Folder
+from sigtrace.lab.outside import Outside
+from sigtrace.lab.process import PATIENCE_S, argv_of, descendants_of, now_ns, until
+from sigtrace.lab.scene import Act, Scene, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from sigtrace.lab.record import Stop
     from sigtrace.model.waitstatus import WaitStatus
 
 #: Seconds between the stop signal and SIGKILL, where a scenario is not about time. Kubernetes gives 30.
-GRACE_S = 0.3
+GRACE_S: Final = 0.3
+
+#: Seconds that nothing happens in scenarios of zombies, and in those of a stop signal that nothing follows. sigtrace's
+#: thresholds have to be lower: it looks for zombies once a second.
+ZOMBIE_AFTER_S: Final = 2.0
+UNANSWERED_AFTER_S: Final = 1.0
+
+# One process that is PID 1 of a namespace and there for others to join, as a pod's pause.
+_PAUSE: Final = "trap 'exit 0' TERM INT; exec 3<>requests; read -r end <&3"
+
+
+class PidNamespace(Enum):
+    """Whose PID namespace a container is in."""
+
+    OWN = auto()
+    HOST = auto()
+    SHARED = auto()
+    """that of a container called ``<name>-pause``, whose PID 1 is ``pause``"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +58,19 @@ class Expectation:
     """of the shutdown"""
     status_code: int
     """of PID 1 as runtimes print it: the exit code, or 128 + the signal"""
+    relayed: bool = False
+    """a code above 128 with which PID 1 exited by itself"""
+    sent: tuple[int, ...] = (signal.SIGTERM,)
+    """the signals that PID 1 is sent from the host, in this order"""
+    seen: Mapping[str, int] = field(default_factory=dict)
+    """what the acts of the scenario and the kernel's counters show: ``zombies``, ``oom_kills``, an exec's code"""
+    said: Mapping[str, int] = field(default_factory=dict)
+    """how often the programs write something, for what only they can see"""
 
     @property
     def killed(self) -> bool:
-        """Whether it takes SIGKILL to end it."""
-        return self.status_code == 128 + signal.SIGKILL
+        """Whether it takes SIGKILL from the host to end it."""
+        return signal.SIGKILL in self.sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +87,26 @@ class Scenario:
     expect: Expectation
     files: Mapping[str, str] = field(default_factory=dict)
     """name → content, where PID 1 starts; what begins with ``#!`` is executable"""
-    ready: str = ""
-    """what it writes when it is up; empty: it is up once it sleeps"""
-    inside: str = ""
-    """a shell command that a person gives inside the container before the stop"""
+    ready: str | None = ""
+    """what it writes when it is up; empty: it is up once it sleeps; None: it ends too soon to be waited for"""
+    act: Act = nothing
+    """what is done once it is up; the stop follows if PID 1 is there still"""
     signo: int = signal.SIGTERM
     """the stop signal"""
+    grace_limit_s: float | None = None
+    """the grace period that the container's configuration promises, where one is known"""
+    pid_namespace: PidNamespace = PidNamespace.OWN
+    v2: bool = False
+    """it needs a cgroup of version 2, wherever containers live"""
+    memory: MemoryLimit | None = None
+    also_needs: tuple[str, ...] = ()
+    """of the host, beside what the other fields imply; see needs"""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """All that the host must have, for needs.unmet."""
+        own = [word for word in self.argv if word in ("bash", "busybox", "tini", "dumb-init")]
+        return (*own, *["v2"] * self.v2, *["memory"] * (self.memory is not None), *self.also_needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +120,7 @@ class Result:
     """in the lab's PID namespace, which has to be the host's to be found in an event"""
     started_ns: int
     ready_ns: int
-    inside_code: int | None
-    """exit code of ``Scenario.inside``"""
+    seen: Mapping[str, int]
     grace_s: float
     """granted"""
     stop: Stop
@@ -91,57 +134,100 @@ class Result:
     @property
     def as_expected(self) -> bool:
         """Whether the container itself did what the scenario says; sigtrace's verdict is another matter."""
-        expect = self.scenario.expect
-        return self.wait_status.code == expect.status_code and self.stop.killed == expect.killed
+        return not self.surprises
+
+    @property
+    def surprises(self) -> list[str]:
+        """In what the container itself was not as the scenario says."""
+        expect, status = self.scenario.expect, self.wait_status
+        found = []
+        if (status.code, status.exit_code is not None) != (expect.status_code, expect.relayed or status.code < 128):
+            found.append(f"it ended with {status}")
+        if (sent := tuple(s.signo for s in self.stop.signals)) != expect.sent:
+            found.append(f"PID 1 was sent {[*map(int, sent)]}, not {[*map(int, expect.sent)]}")
+        found += [
+            f"{what}: {self.seen.get(what)}, not {n}" for what, n in expect.seen.items() if self.seen.get(what) != n
+        ]
+        found += [
+            f"{text!r} was said {self.output.count(text)} times, not {n}"
+            for text, n in expect.said.items()
+            if self.output.count(text) != n
+        ]
+        return found
 
 
-def run(scenario: Scenario, grace_s: float = GRACE_S, *, container: str = "") -> Result:
+def run(
+    scenario: Scenario,
+    grace_s: float = GRACE_S,
+    *,
+    container: str = "",
+    zombie_after_s: float = ZOMBIE_AFTER_S,
+    unanswered_after_s: float = UNANSWERED_AFTER_S,
+) -> Result:
     """Start a container, wait until it is up, do what the person does, stop it, remove it.
 
-    ``grace_s``: seconds from the stop signal to SIGKILL. ``container``: its name, if not the scenario's + random.
-    Raises HostError (no root, something is missing) and RunError.
+    ``grace_s``: seconds from the stop signal to SIGKILL, in scenarios that come to that; the others get as long as they
+    need. ``container``: its name, if not the scenario's + random. ``zombie_after_s``, ``unanswered_after_s``: how long
+    scenarios of zombies and of unanswered stops last. Raises HostError (no root, something is missing) and RunError.
     """
-    with tempfile.TemporaryDirectory(prefix="sigtrace-lab-", ignore_cleanup_errors=True) as folder:
-        _furnish(Path(folder), scenario)
-        with Container(container or f"{scenario.name}-{secrets.token_hex(3)}", workdir=folder) as box:
-            started_ns = now_ns()
-            box.start(scenario.argv)
+    if reason := needs.unmet(scenario.needs):
+        raise HostError(f"the scenario {scenario.name} can't be run here: {reason}", next_step="choose another")
+    name = container or f"{scenario.name}-{secrets.token_hex(3)}"
+    grace_s = grace_s if scenario.expect.killed else PATIENCE_S
+    with ExitStack() as outer:
+        folder = outer.enter_context(Folder(scenario.files))
+        box = outer.enter_context(_container(scenario, name, folder, outer))
+        stack = outer.enter_context(ExitStack())
+        scene = Scene(box, Outside(folder / "host"), zombie_after_s, unanswered_after_s, stack)
+        started_ns = now_ns()
+        box.start(scenario.argv)
+        if scenario.ready is not None:
             box.wait_ready(scenario.ready.encode())
-            ready_ns = now_ns()
-            _require_shell(scenario, box)
-            inside_code = box.kill_from_inside(scenario.inside) if scenario.inside else None
-            if box.has_exited():
-                raise RunError(f"PID 1 of container {box.name} ended before it was asked to stop ({box.wait()})")
-            stop = box.stop(grace_s, scenario.signo)
+            # Not only PID 1: see wait_ready.
+            until(lambda: set(descendants_of(box.init_pid).values()) <= {"S", "Z"}, f"all in {name} to wait for work")
+        ready_ns = now_ns()
+        _require_shell(scenario, box)
+        scenario.act(scene)
+        if box.has_exited() and scenario.signo in scenario.expect.sent and not box.sent:
+            raise RunError(f"PID 1 of container {name} ended before it was asked to stop ({box.wait()})")
+        stop = box.stop(grace_s, scenario.signo)
+        if box.cgroups and scenario.memory:
+            scene.seen["oom_kills"] = kills = box.cgroups.oom_kills()
+            scene.seen["oom_group"] = kills > 1  # the kernel counts the first victim of a group twice
     return Result(
         scenario=scenario,
-        container=box.name,
+        container=name,
         cgroup_id=box.cgroup_id,
         init_pid=box.init_pid,
         started_ns=started_ns,
         ready_ns=ready_ns,
-        inside_code=inside_code,
+        seen=scene.seen,
         grace_s=grace_s,
         stop=stop,
         output=box.output.decode(errors="replace"),
     )
 
 
-def _furnish(folder: Path, scenario: Scenario) -> None:
-    # The programs of the scenarios are dash under other names, so that they start in a millisecond, are one process and
-    # read on the screen like what they stand for. sh, too: where /bin/sh is bash, it would execute its last command.
-    for name in ("sh", "app-server"):
-        (folder / name).symlink_to(tool("dash"))
-    os.mkfifo(folder / "requests")
-    for name, text in scenario.files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        if text.startswith("#!"):
-            (folder / name).chmod(0o755)
+def _container(scenario: Scenario, name: str, folder: Path, outer: ExitStack) -> Container:
+    sandbox = None
+    if scenario.pid_namespace is PidNamespace.SHARED:
+        sandbox = outer.enter_context(Container(f"{name}-pause", workdir=folder))
+        sandbox.start(["pause", "-c", _PAUSE])
+        sandbox.wait_ready()
+    return Container(
+        name,
+        workdir=folder,
+        host_pid=scenario.pid_namespace is PidNamespace.HOST,
+        sandbox=sandbox,
+        v2=scenario.v2,
+        memory=scenario.memory,
+    )
 
 
 def _require_shell(scenario: Scenario, box: Container) -> None:
-    if scenario.argv[:2] == ("sh", "-c") and argv_of(box.init_pid) != scenario.argv:
+    if ("signal-dropped", "shell-form") in scenario.expect.findings and argv_of(box.init_pid) != scenario.argv:
+        command = " ".join(scenario.argv)
         raise HostError(
-            f"this dash does not stay PID 1 of {' '.join(scenario.argv)}, so {scenario.name} can't be shown",
-            next_step="use dash 0.5.12",
+            f"this {scenario.argv[0]} does not stay PID 1 of {command}, so {scenario.name} can't be shown",
+            next_step="use dash 0.5.12, bash 5.2 and BusyBox 1.35, or choose another scenario",
         )

@@ -1,0 +1,80 @@
+"""The folder that a scenario's container starts in, with its programs; it goes, even if the lab is killed with -9."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sigtrace.lab.process import PATH, PATIENCE_S, Child, pipe, tool
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+# Its stdin closes when the lab dies.
+_JANITOR: Final = 'read -r word; [ "$word" = bye ] || exec "$2" -rf -- "$1"'
+
+
+class Folder:
+    """``with Folder(files) as path:``; ``files`` is name → content, and what begins with ``#!`` is executable."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._files = files
+        self._control = -1
+        self._janitor: Child | None = None
+        self.path: Path | None = None
+
+    def __enter__(self) -> Path:
+        self.path = Path(tempfile.mkdtemp(prefix="sigtrace-lab-"))
+        try:
+            self._guard(self.path)
+            self._furnish(self.path)
+        except BaseException:
+            self.close()
+            raise
+        return self.path
+
+    def _guard(self, path: Path) -> None:
+        orders, self._control = pipe()
+        command = [tool("dash"), "-c", _JANITOR, "sigtrace-lab-janitor", str(path), tool("rm")]
+        try:
+            self._janitor = Child(command, {"PATH": PATH}, orders, subprocess.DEVNULL, subprocess.DEVNULL)
+        finally:
+            os.close(orders)
+
+    def _furnish(self, path: Path) -> None:
+        # Most programs of the scenarios are dash under other names, so that they start in a millisecond, are one
+        # process and read on the screen like what they stand for. sh, too: where /bin/sh is bash, it would execute its
+        # last command.
+        for name in ("sh", "app-server", "pause"):
+            (path / name).symlink_to(tool("dash"))
+        # The interpreter that we run on, outside any virtual environment.
+        (path / "python3").symlink_to(os.path.realpath(sys.executable))
+        os.mkfifo(path / "requests")
+        for name, text in self._files.items():
+            (path / name).write_text(text, encoding="utf-8")
+            if text.startswith("#!"):
+                (path / name).chmod(0o755)
+
+    def close(self) -> None:
+        """Remove it; safe to call twice."""
+        if self.path:
+            shutil.rmtree(self.path, ignore_errors=True)
+        if self._control >= 0:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._control, b"bye\n")
+            os.close(self._control)
+            self._control = -1
+        if self._janitor:
+            self._janitor.wait(PATIENCE_S, f"the janitor of {self.path}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,63 @@
+"""Every scenario of the lab: the findings that it must show, no other, and the outcome; and a replay says the same."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sigtrace.lab.needs import unmet
+from sigtrace.lab.scenarios import SCENARIOS
+from tests.kernel.bench import Bench
+
+ROOT = Path(__file__).parents[2]
+
+
+def possible():
+    """Those that this machine can run; tests/vm runs the others on kernels that have what they need."""
+    return [name for name, scenario in SCENARIOS.items() if not unmet(scenario.needs)]
+
+
+@pytest.fixture(scope="module")
+def bench(bpf_host):
+    with Bench() as bench:
+        yield bench
+        lost = {name: n for name, n in bench.capture.lost().items() if n and not name.startswith("recorded")}
+        assert not lost
+
+
+@pytest.mark.parametrize("name", possible())
+def test_a_scenario_is_told_right(bench, name):
+    assert not bench.stop_one(name, f"verdict-{os.getpid()}-{name}")
+
+
+def test_what_cannot_run_here_says_why():
+    for name in set(SCENARIOS) - set(possible()):
+        assert name == "oom-group", f"{name}: {unmet(SCENARIOS[name].needs)}"
+
+
+def all_at_once(bench, label, workers):
+    with ThreadPoolExecutor(workers) as pool:
+        names = possible()
+        wrong = list(pool.map(bench.stop_one, names, [f"{label}-{os.getpid()}-{name}" for name in names]))
+    assert not [w for w in wrong if w]
+    assert len(bench.shutdowns(f"{label}-{os.getpid()}-")) == len(possible())
+
+
+def test_all_of_them_at_once(bench):
+    all_at_once(bench, "together", 8)
+
+
+@pytest.mark.prove
+def test_ten_runs_of_all_on_a_loaded_machine(bpf_host):
+    load = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        for turn in range(10):
+            with Bench() as bench:
+                all_at_once(bench, f"turn{turn}", 4)
+    finally:
+        for one in load:
+            one.kill()
+            one.wait()
