@@ -1,0 +1,53 @@
+"""What sigtrace says of the cases: a capture in this process, and its verdicts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+
+from sigtrace.agent import Capture, run_in_background
+from sigtrace.demonstration import Verdicts
+from sigtrace.model.finding import Finding
+from sigtrace.model.record import verdict_record
+from sigtrace.model.workload import Workload
+from sigtrace.sources.options import BpfOptions
+from tests.programs.case import GRACE_S, Seen
+from tests.programs.catalogue import CASES
+
+
+def _as_a_runtime_tells(workload: Workload) -> Workload:
+    """The grace period, and the stop signal that the image declares."""
+    case = CASES.get((workload.container_name or "").rpartition("-")[0])
+    if case is None:
+        return workload
+    signo = case.program.signo if case.program.declared else None
+    return dataclasses.replace(workload, grace_limit_s=GRACE_S, stop_signal=signo)
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[Verdicts]:
+    """Captures while it is open; afterwards the verdicts are complete. Raises HostError where it can't."""
+    verdicts = Verdicts()
+    with Capture("bpf", BpfOptions(), [verdicts], details=_as_a_runtime_tells) as capture:
+        capture.ready()
+        finish = run_in_background(capture)
+        try:
+            yield verdicts
+        finally:
+            finish()
+
+
+def judged(seen: Seen, verdicts: Verdicts, cgroup_id: int) -> Seen:
+    """With what sigtrace said of it. Raises RunError if it says nothing."""
+    shutdown, _ = verdicts.wait_for_shutdown(cgroup_id)
+    told = verdicts.of(cgroup_id)
+    return dataclasses.replace(
+        seen,
+        outcome=shutdown.outcome,
+        cause=shutdown.cause,
+        reported_status=shutdown.wait_status.code,
+        findings=tuple(f"{v.code}/{v.cause}" for v in told if isinstance(v, Finding)),
+        records=tuple(json.dumps(verdict_record(verdict)) for verdict in told),
+    )
