@@ -115,7 +115,8 @@ class Capture:
             on_stop_signal=self._source.expect_stop_signal,
             details=details,
         )
-        pipeline = Pipeline(Chain(thresholds or Thresholds()), sinks, recorder)
+        self.thresholds = thresholds or Thresholds()
+        pipeline = Pipeline(Chain(self.thresholds), sinks, recorder)
         self.feed = Feed(self._source, attributor, pipeline, sinks)
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ import secrets
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from sigtrace.agent import Capture, run_in_background, stop_signals
@@ -21,7 +22,9 @@ from sigtrace.model import signals
 from sigtrace.model.finding import Finding, Shutdown, Verdict
 from sigtrace.model.text import command_line
 from sigtrace.model.workload import Workload, WorkloadKind
+from sigtrace.sinks.base import Sink
 from sigtrace.sinks.chosen import Tally
+from sigtrace.sinks.recording import Recording
 from sigtrace.sinks.story import belongs_to_shutdown, finding_story, shutdown_story
 from sigtrace.sinks.style import Style
 from sigtrace.sources.options import BpfOptions
@@ -157,12 +160,14 @@ def run(names: tuple[str, ...], backend: str) -> int:
     return _conclude(len(names) - skipped, wrong, skipped, time.monotonic() - began, style)
 
 
-def capture_for(backend: str, verdicts: Verdicts, known: Known) -> Capture:
+def capture_for(
+    backend: str, verdicts: Verdicts, known: Known, *, sinks: Sequence[Sink] = (), recorder: Recording | None = None
+) -> Capture:
     """A capture that tells a scenario's verdicts in time."""
     # Well before the lab's people lose their patience. Zombies are looked for once a second.
     options = BpfOptions(zombie_after_s=ZOMBIE_AFTER_S / 4)
     thresholds = Thresholds(unanswered_after_s=UNANSWERED_AFTER_S / 2)
-    return Capture(backend, options, [verdicts], thresholds=thresholds, details=known)
+    return Capture(backend, options, [verdicts, *sinks], thresholds=thresholds, recorder=recorder, details=known)
 
 
 def _conclude(told: int, wrong: int, skipped: int, seconds: float, style: Style) -> int:

@@ -86,8 +86,8 @@ class Container:
     """processes that got a fatal signal since the container was asked to stop"""
     handled: OrderedDict[ProcessKey, bool] = field(default_factory=OrderedDict)
     """of those: whether they had a handler for it"""
-    ends: list[ProcessEnd] = field(default_factory=list)
-    """of others, since it was asked to stop"""
+    ends: list[tuple[int, ProcessEnd]] = field(default_factory=list)
+    """of others, since it was asked to stop, and when (CLOCK_BOOTTIME ns)"""
     exit: Observation | None = None
     """its main process's"""
 

@@ -113,6 +113,8 @@ class Dropped:
         raised = container.raised if container else None
         if container is None or request is None or raised is None or raised.event.signo != request.event.signo:
             return
+        if raised.event.time_ns < request.event.time_ns:
+            return
         name = signals.name(raised.event.signo)
         yield finding_on(
             raised,

@@ -101,8 +101,6 @@ class Shutdowns:
             self._ended(container, observation, None)
 
     def _began(self, container: Container, observation: Observation, task: Task) -> Iterable[Verdict]:
-        if not container.stopping(observation.event.time_ns):
-            container.ends.clear()  # of a stop that came to nothing
         container.exit = observation
         main = container.known(task)
         judgement = judge(container, observation)
@@ -137,7 +135,8 @@ class Shutdowns:
 
     def _ended(self, container: Container, exit_: Observation, ending: _Ending | None) -> None:
         if len(container.ends) < _ENDS_MAX:
-            container.ends.append(_end_of(container, exit_, ending.exit if ending else None))
+            end = _end_of(container, exit_, ending.exit if ending else None)
+            container.ends.append((exit_.event.time_ns, end))
 
     def _tell(self, ending: _Ending) -> Iterable[Verdict]:
         container, exit_ = ending.container, ending.exit
@@ -171,7 +170,9 @@ class Shutdowns:
             event.wall_ns,
             _main_ended(outcome, judgement, stop.kill is not None),
         )
-        ends = [own, *container.ends, *(ProcessEnd(m.task) for m in ending.left.values())]
+        since_ns = (began.event if began else event).time_ns  # before it: of a stop that came to nothing
+        others = [end for at_ns, end in container.ends if at_ns >= since_ns]
+        ends = [own, *others, *(ProcessEnd(m.task) for m in ending.left.values())]
         basis = [o.event for o in (request, stop.kill) if o]
         hook = judgement.hook
         mark = _mark_of(container, judgement) if outcome == "oom" else None

@@ -359,7 +359,6 @@ def test_a_stop_signal_that_a_container_declares_is_told_to_the_source(cgroups):
     assert Attributor(cgroups, details=details).observe(event(KUBE)).workload.stop_signal == 28
 
 
-@pytest.mark.xfail(reason="_is_nested and _init_began look up past the cache")
 def test_a_runtime_is_asked_once_about_a_container_whose_init_is_signalled(cgroups):
     asked = []
     attributor = Attributor(cgroups, details=lambda w: asked.append(w.container_id) or w)

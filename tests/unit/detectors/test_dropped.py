@@ -244,7 +244,6 @@ def test_in_no_other_case_is_what_pid_1_sends_itself_told(steps):
     assert not told(steps, until=99 * S)
 
 
-@pytest.mark.xfail(reason="a raise before the request counts as well")
 def test_nor_if_it_did_that_before_it_was_asked():
     assert not told(raises(signals.SIGTERM, at=S // 2), until=99 * S)
 

@@ -101,7 +101,6 @@ def test_a_worker_that_ignores_what_it_was_told_was_told():
     assert not not_forwarded(waits(between=[told(**IGNORED)]))
 
 
-@pytest.mark.xfail(reason="what was told at an earlier request counts for ever")
 def test_what_was_passed_on_an_hour_ago_was_another_signal():
     """A thread dump of all, then a stop of one."""
     dump = [BOX.signal(S, signals.SIGQUIT, **HANDLED), BOX.deliver(S + 1, signals.SIGQUIT)]

@@ -227,18 +227,7 @@ def hours_ago(box, at):
 BEFORE = list(hours_ago(Container(), 0))
 
 
-KNOWN = {
-    **{("an OOM kill of a child", name): "old marks count" for name in ("oom", "oom group", "oom relayed")},
-    ("a thread dump that is passed on", "kept waiting"): "who was told once was told for ever",
-    **{("a failure of a child while it was asked to stop", name): "old ends are kept" for name in LIVES},
-}
-PAIRS = [
-    pytest.param(*pair, marks=pytest.mark.xfail(reason=KNOWN[pair])) if pair in KNOWN else pair
-    for pair in itertools.product(BEFORE, LIVES)
-]
-
-
-@pytest.mark.parametrize(("before", "name"), PAIRS)
+@pytest.mark.parametrize(("before", "name"), list(itertools.product(BEFORE, LIVES)))
 def test_what_happened_hours_before_has_no_part_in_the_end(name, before):
     box, at = Container(), 5 * 3600 * S
     start = box.exec(1, dataclasses.replace(box.init, argv=("app",)))

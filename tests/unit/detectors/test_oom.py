@@ -76,7 +76,6 @@ def test_oom_group_with_only_the_main_process_is_no_group():
     assert verdict(*steps) == ("oom", "main-process")
 
 
-@pytest.mark.xfail(reason="marks of any time count")
 def test_an_oom_of_an_hour_ago_has_no_part_in_this_one():
     worker = BOX.child()
     before = [BOX.exec(1, BOX.init), BOX.exec(2, worker), BOX.kill(S, None, task=worker), BOX.oom(S + 40_000, worker)]

@@ -1,7 +1,5 @@
 """Containers that follow each other: in one cgroup, or in one number of a PID namespace."""
 
-import pytest
-
 from sigtrace.detectors.chain import Chain
 from sigtrace.model.finding import Shutdown
 from tests.unit.detectors.events import (
@@ -30,7 +28,6 @@ def test_a_container_that_is_started_again_in_its_cgroup_has_a_story_each_time()
     assert (told[1].stop_signo, told[1].findings) == (0, ())
 
 
-@pytest.mark.xfail(reason="only what is no signal begins a container anew")
 def test_so_has_one_whose_new_main_process_is_first_seen_when_it_is_signalled():
     again = Container(life=1)
     steps = [BOX.exec(1, BOX.init), BOX.term(S, **DROPPED), BOX.kill(2 * S), BOX.exit(2 * S + MS, KILLED)]
@@ -46,7 +43,6 @@ def test_so_has_one_whose_predecessors_end_was_lost():
     assert verdict(steps, again.exit(9 * S, exited(0))) == ("exited", None)
 
 
-@pytest.mark.xfail(reason="without an exit it is taken for the same life")
 def test_the_kill_of_a_predecessor_whose_end_was_lost_is_not_its_own():
     again = Container(life=1)
     steps = [BOX.exec(1, BOX.init), BOX.term(S, **DROPPED), BOX.kill(2 * S), again.exec(3 * S, again.init)]

@@ -222,7 +222,6 @@ def test_each_process_says_how_it_ended_during_the_stop(signalled, status, ended
     assert shutdown.processes[1].exited_wall_ns == WALL + 2 * S
 
 
-@pytest.mark.xfail(reason="those who ended after a request that came to nothing are kept")
 def test_who_ended_long_before_the_stop_is_no_part_of_its_story():
     dump = [BOX.signal(S, signals.SIGQUIT, **HANDLED), BOX.deliver(S + 1, signals.SIGQUIT)]
     steps = [BOX.exec(1, BOX.init), dump, BOX.exit(20 * S, exited(1), BOX.child())]

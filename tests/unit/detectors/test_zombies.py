@@ -120,7 +120,6 @@ def test_a_container_that_is_stopping_has_no_more_use_for_a_wait():
     assert not zombies(stop, dead(1, 2), BOX.exit(25 * S, exited(0)), until=99 * S)
 
 
-@pytest.mark.xfail(reason="who was listed while it was stopping is never told")
 def test_a_stop_that_came_to_nothing_hides_them_for_its_time_alone():
     dump = [BOX.exec(1, BOX.init), BOX.signal(19 * S, signals.SIGQUIT, **HANDLED), BOX.deliver(19 * S + 1, 3)]
     assert [f.count for f in zombies(dump, dead(1, 2), until=3600 * S)] == [2]
