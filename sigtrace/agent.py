@@ -9,12 +9,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Final, Self
 
-from sigtrace.attribution.attributor import Attributor, Details
+from sigtrace.attribution.attributor import Attributor, Names
 from sigtrace.attribution.cgroups import Cgroups
+from sigtrace.attribution.runtimes.lookup import Runtimes
+from sigtrace.attribution.runtimes.sockets import given
 from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError, RunError
@@ -35,6 +37,8 @@ from sigtrace.sources.host import read_host
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.select import choose
 
+#: Runtimes that answer within this have named all that runs when the first event is told; later ones name it then.
+_SETTLE_S: Final = 0.15
 #: The longest a loop sleeps: how soon a signal to us is noticed.
 _STEP_S: Final = 0.2
 #: What was recorded before the end is told within this time.
@@ -92,9 +96,10 @@ class Capture:
         *,
         thresholds: Thresholds | None = None,
         recorder: Recorder | None = None,
-        details: Details | None = None,
+        names: Names | None = None,
+        sockets: Sequence[str] = (),
     ) -> None:
-        """``backend``: auto, bpf, bcc or ptrace. ``details``: what else is known of a container.
+        """``backend``: auto, bpf, bcc or ptrace. ``names``: who knows containers; else ``sockets``, or those found.
 
         Raises HostError if there is no backend.
         """
@@ -107,25 +112,36 @@ class Capture:
             )
         self.hierarchy = host.hierarchy
         self._cgroups = Cgroups(host.hierarchy.mount)
+        self._runtimes = None if names else Runtimes(given(sockets) if sockets else None)
         self.sinks = sinks
         attributor = Attributor(
             self._cgroups,
             os.uname().nodename,
             on_main=self._source.watch,
             on_stop_signal=self._source.expect_stop_signal,
-            details=details,
+            names=names or self._runtimes,
         )
         self.thresholds = thresholds or Thresholds()
         pipeline = Pipeline(Chain(self.thresholds), sinks, recorder)
         self.feed = Feed(self._source, attributor, pipeline, sinks)
 
     def __enter__(self) -> Self:
-        self._source.open()
+        if self._runtimes is not None:
+            self._runtimes.start()
+        try:
+            self._source.open()
+        except BaseException:
+            self.__exit__()
+            raise
         self._cgroups.walk(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        if self._runtimes is not None:
+            self._runtimes.settle(_SETTLE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._source.close()
+        if self._runtimes is not None:
+            self._runtimes.close()
 
     def ready(self) -> None:
         """Tell that nothing can be missed any more, once the snapshot is through."""
@@ -174,6 +190,7 @@ def watch(
     fail_on: Severity | None,
     zombie_after_s: float | None = None,
     unanswered_after_s: float | None = None,
+    sockets: Sequence[str] = (),
 ) -> int:
     """Verdicts as they happen. Returns the exit status."""
     tally = Tally()
@@ -183,7 +200,7 @@ def watch(
         writer = LineWriter(sys.stdout, on_closed=stop.ask)
         sink: Sink = Jsonl(writer, events=None) if output == "json" else Story(writer, Style.of(sys.stdout))
         sinks: list[Sink] = [Filtered(sink, chosen), Filtered(tally, chosen)]
-        with Capture(backend, options, sinks, thresholds=thresholds) as capture:
+        with Capture(backend, options, sinks, thresholds=thresholds, sockets=sockets) as capture:
             capture.ready()
             capture.run(until(stop, duration_s))
             capture.finish()
@@ -201,6 +218,7 @@ def trace(
     pid: int | None,
     everything: bool,
     argv: tuple[str, ...],
+    sockets: Sequence[str] = (),
 ) -> int:
     """The events themselves; with ``argv`` those of that command's process tree. Returns the exit status."""
     mask = sum(1 << (signo - 1) for signo in set(signos)) if signos else (1 << 64) - 1
@@ -226,7 +244,7 @@ def trace(
                 sink = Jsonl(writer, events=shown, verdicts=False)
             else:
                 sink = EventText(writer, Style.of(sys.stdout), shown)
-            with Capture(backend, options, [Filtered(sink, chosen)]) as capture:
+            with Capture(backend, options, [Filtered(sink, chosen)], sockets=sockets) as capture:
                 capture.ready()
                 if command:
                     command.release()

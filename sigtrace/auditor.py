@@ -6,10 +6,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final, Self
 
-from sigtrace.attribution.attributor import Attributor, Details
+from sigtrace.attribution.attributor import Attributor, Names
 from sigtrace.attribution.cgroups import Cgroups
+from sigtrace.attribution.runtimes.lookup import Runtimes
+from sigtrace.attribution.runtimes.sockets import given
 from sigtrace.audit.audits import audit as audits_of
 from sigtrace.audit.rows import Audit
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError, UsageError
@@ -27,13 +30,15 @@ from sigtrace.sources.select import choose
 #: Looks, and the seconds from the first to the last: a zombie that is about to be reaped is gone by then.
 LOOKS: Final = 3
 LASTING_S: Final = 0.3
+#: Runtimes that do not answer within this cost names, and what containers declare.
+_SETTLE_S: Final = 2.0
 
 
 class Auditor:
     """``with Auditor() as auditor: auditor.audit()``. Raises HostError where there is no backend."""
 
-    def __init__(self, backend: str = "auto", details: Details | None = None) -> None:
-        """``backend``: auto, bpf, bcc or ptrace; ``details``: what else is known of a container."""
+    def __init__(self, backend: str = "auto", names: Names | None = None) -> None:
+        """``backend``: auto, bpf, bcc or ptrace; ``names``: who knows containers."""
         host = read_host()
         choose(backend, host)
         if host.hierarchy is None:
@@ -41,7 +46,7 @@ class Auditor:
                 "no cgroup hierarchy is mounted", next_step="mount one: mount -t cgroup2 none /sys/fs/cgroup"
             )
         self._cgroups = Cgroups(host.hierarchy.mount)
-        self._details = details
+        self._names = names
         # What happens meanwhile is none of ours: the smallest rings, and whom they leave out nobody misses.
         self._source = BpfSource(BpfOptions(signalfds=True, events_bytes=1 << 16, lives_bytes=1 << 16))
 
@@ -68,7 +73,7 @@ class Auditor:
     def _look(self) -> list[Observation]:
         events = self._source.snapshot()
         self._cgroups.walk(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        attributor = Attributor(self._cgroups, os.uname().nodename, details=self._details)
+        attributor = Attributor(self._cgroups, os.uname().nodename, names=self._names)
         # A container's first process is its main process, and pids are given again.
         return [attributor.observe(event) for event in sorted(events, key=_start)]
 
@@ -86,13 +91,14 @@ def run(
     chosen: WorkloadFilter,
     signo: int,
     fail_on: Severity | None,
-    details: Details | None = None,
+    sockets: Sequence[str] = (),
 ) -> int:
     """Look and tell; returns the exit status. ``names``: any of these containers (name or beginning of the id).
 
     Raises UsageError, after the rest was told, if one of them is none that runs.
     """
-    with Auditor(backend, details) as auditor:
+    with Runtimes(given(sockets) if sockets else None) as runtimes, Auditor(backend, runtimes) as auditor:
+        runtimes.settle(_SETTLE_S)
         every = auditor.audit(duration_s or LASTING_S, asked=signo)
     filters = [WorkloadFilter(container=name) for name in names] or [WorkloadFilter()]
     audits = [a for a in every if chosen.workload(a.workload) and any(f.workload(a.workload) for f in filters)]

@@ -64,8 +64,14 @@ class Known:
         self._by_cgroup[cgroup_name(name, own_namespace=own)] = (name, scenario.grace_limit_s)
         return name
 
-    def __call__(self, workload: Workload) -> Workload:
-        """As sigtrace.attribution.attributor.Details."""
+    def prefetch(self, container_id: str, runtime: str | None = None) -> None:
+        """It is known already."""
+
+    def gone(self, container_id: str) -> None:
+        """It stays known."""
+
+    def get(self, workload: Workload) -> Workload:
+        """As sigtrace.attribution.attributor.Names."""
         leaf = (workload.cgroup or "").rpartition("/")[2]
         if leaf.removesuffix("-pause") in self._shared:
             return dataclasses.replace(workload, kind=WorkloadKind.SANDBOX)
@@ -167,7 +173,7 @@ def capture_for(
     # Well before the lab's people lose their patience. Zombies are looked for once a second.
     options = BpfOptions(zombie_after_s=ZOMBIE_AFTER_S / 4)
     thresholds = Thresholds(unanswered_after_s=UNANSWERED_AFTER_S / 2)
-    return Capture(backend, options, [verdicts, *sinks], thresholds=thresholds, recorder=recorder, details=known)
+    return Capture(backend, options, [verdicts, *sinks], thresholds=thresholds, recorder=recorder, names=known)
 
 
 def _conclude(told: int, wrong: int, skipped: int, seconds: float, style: Style) -> int:

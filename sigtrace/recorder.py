@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sigtrace import __version__
@@ -49,7 +49,15 @@ def header_here(thresholds: Thresholds) -> Header:
     return Header(__version__, boot_id, host.nodename, host.release, time.time_ns(), thresholds.as_dict())
 
 
-def record(path: str, *, backend: str, duration_s: float | None, chosen: WorkloadFilter, force: bool) -> int:
+def record(
+    path: str,
+    *,
+    backend: str,
+    duration_s: float | None,
+    chosen: WorkloadFilter,
+    force: bool,
+    sockets: Sequence[str] = (),
+) -> int:
     """What happens, into a file (``-``: standard output). Returns the exit status.
 
     Raises UsageError if the file exists and ``force`` is not given, RunError if it can't be written.
@@ -60,7 +68,12 @@ def record(path: str, *, backend: str, duration_s: float | None, chosen: Workloa
         recording = Recording(create(path, force=force), path, chosen=chosen, on_failure=stop.ask)
         try:
             with Capture(
-                backend, BpfOptions(), [Losses(recording)], thresholds=thresholds, recorder=recording
+                backend,
+                BpfOptions(),
+                [Losses(recording)],
+                thresholds=thresholds,
+                recorder=recording,
+                sockets=sockets,
             ) as capture:
                 recording.start(header_here(thresholds))
                 capture.ready()

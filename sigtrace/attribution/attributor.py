@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from sigtrace.attribution.cgroups import Cgroups
 from sigtrace.attribution.mains import Mains
@@ -17,8 +17,19 @@ from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKin
 _CACHE_MAX: Final = 20_000
 
 _WITH_MAIN: Final = (WorkloadKind.CONTAINER, WorkloadKind.SANDBOX)
-#: What else is known of a container: names, its grace period.
-Details = Callable[[Workload], Workload]
+
+
+class Names(Protocol):
+    """Who knows more of a container than its cgroup's path: its runtime. Nothing here may wait."""
+
+    def get(self, workload: Workload) -> Workload:
+        """With its names, as far as they are known by now."""
+
+    def prefetch(self, container_id: str, runtime: str | None = None) -> None:
+        """It has begun."""
+
+    def gone(self, container_id: str) -> None:
+        """Its cgroup was removed."""
 
 
 class Attributor:
@@ -31,7 +42,7 @@ class Attributor:
         *,
         on_main: Callable[[int, int], None] | None = None,
         on_stop_signal: Callable[[int], None] | None = None,
-        details: Details | None = None,
+        names: Names | None = None,
     ) -> None:
         """``on_main``: told (pid, start_ns) of each main process that is no init, for the source to watch.
 
@@ -41,7 +52,7 @@ class Attributor:
         self._node = node
         self._on_main = on_main
         self._on_stop_signal = on_stop_signal
-        self._details = details
+        self._names = names
         self._mains = Mains()
         self._workloads: OrderedDict[int, Workload] = OrderedDict()
         self._containers: OrderedDict[str, None] = OrderedDict()
@@ -54,11 +65,18 @@ class Attributor:
             self._cgroups.made(event.cgroup_id, event.cgroup_parent_id, event.cgroup_name)
             self._workloads.pop(event.cgroup_id, None)
             self._mains.forget(event.cgroup_id)
-            self._containers.pop(self._cgroups.path(event.cgroup_id, now) or "", None)
+            path = self._cgroups.path(event.cgroup_id, now) or ""
+            self._containers.pop(path, None)
+            made = parse(path)
+            if self._names is not None and made.container_id and made.container_path == path:
+                self._names.prefetch(made.container_id, made.runtime)
             return Observation(event)
         if event.kind is Kind.CGROUP_RMDIR:
             self._cgroups.removed(event.cgroup_id)
-            return Observation(event, self._workloads.pop(event.cgroup_id, None))
+            removed = self._workloads.pop(event.cgroup_id, None)
+            if self._names is not None and removed and removed.container_id and removed.cgroup_id == event.cgroup_id:
+                self._names.gone(removed.container_id)
+            return Observation(event, removed)
         task = event.task
         if event.container_init and task is not None:
             if self._is_nested(task, now):
@@ -85,10 +103,16 @@ class Attributor:
     def _is_main(self, event: Event, workload: Workload | None) -> bool:
         if workload is None or workload.kind not in _WITH_MAIN:
             return False
-        main = self._mains.is_main(event, workload.cgroup_id)
-        if main and self._on_main and event.task and not event.ns_init and event.kind in (Kind.EXEC, Kind.TASK):
+        main = self._mains.is_main(event, workload.cgroup_id, workload.main_pid)
+        if main and self._on_main and event.task and not event.ns_init and self._is_news(event, workload):
             self._on_main(*event.task.key)
         return main
+
+    @staticmethod
+    def _is_news(event: Event, workload: Workload) -> bool:
+        """A main process shows itself when it begins, or late, when the runtime names it."""
+        named = event.task is not None and workload.main_pid == event.task.pid and event.kind is not Kind.EXIT
+        return event.kind in (Kind.EXEC, Kind.TASK) or named
 
     def _oom_scope(self, event: Event, workload: Workload | None, now: int) -> OomScope | None:
         """Whose limit was reached: so many levels above the victim's own cgroup."""
@@ -125,12 +149,12 @@ class Attributor:
 
     def _maybe_sandbox(self, task: Task, now: int) -> None:
         """A pod's pause container, until a runtime tells: by its name, and only in a pod."""
-        workload = self._workload(task, now)
+        workload = self._workload_of(task.cgroup_id, now)
         if workload and workload.pod_uid and task.comm == "pause" and workload.kind is WorkloadKind.CONTAINER:
             self._workloads[task.cgroup_id] = dataclasses.replace(workload, kind=WorkloadKind.SANDBOX)
 
     def _workload(self, task: Task | None, now: int) -> Workload | None:
-        return self._workload_of(task.cgroup_id, now) if task else None
+        return self._named(self._workload_of(task.cgroup_id, now)) if task else None
 
     def _workload_of(self, cgroup: int, now: int) -> Workload | None:
         if not cgroup:
@@ -151,7 +175,7 @@ class Attributor:
             return Workload(WorkloadKind.HOST, cgroup, node=self._node)
         info = parse(path)
         if info.container_id and info.container_path:
-            workload = Workload(
+            return Workload(
                 WorkloadKind.CONTAINER,
                 self._cgroups.id_of(info.container_path) or cgroup,
                 info.container_path,
@@ -161,20 +185,19 @@ class Attributor:
                 qos=info.qos,
                 node=self._node,
             )
-            return self._with_details(workload)
         own = next((p for p in _upwards(path) if p in self._containers), None)
         if own:
             name = own.rpartition("/")[2]
             cgroup_id = self._cgroups.id_of(own) or cgroup
-            workload = Workload(WorkloadKind.CONTAINER, cgroup_id, own, container_name=name, node=self._node)
-            return self._with_details(workload)
+            return Workload(WorkloadKind.CONTAINER, cgroup_id, own, container_name=name, node=self._node)
         kind = WorkloadKind.UNIT if info.unit else WorkloadKind.SESSION if info.session else WorkloadKind.HOST
         return Workload(kind, cgroup, path, container_name=info.unit or info.session, node=self._node)
 
-    def _with_details(self, workload: Workload) -> Workload:
-        if self._details is None:
+    def _named(self, workload: Workload | None) -> Workload | None:
+        """With what its runtime tells by now. The one without stays in the table: names come and change."""
+        if self._names is None or workload is None or workload.kind not in _WITH_MAIN:
             return workload
-        workload = self._details(workload)
+        workload = self._names.get(workload)
         if workload.stop_signal and self._on_stop_signal:
             self._on_stop_signal(workload.stop_signal)
         return workload

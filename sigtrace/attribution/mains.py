@@ -34,8 +34,11 @@ class Mains:
         self._guessed: set[int] = set()
         """containers whose main process is only the first that was seen to enter"""
 
-    def is_main(self, event: Event, container: int) -> bool:
-        """Whether the event's task is the main process; decides who is, the first time that it can be told."""
+    def is_main(self, event: Event, container: int, told_pid: int | None = None) -> bool:
+        """Whether the event's task is the main process; decides who is, the first time that it can be told.
+
+        ``told_pid``: whom the runtime names. It may say so late, so that a guess gives way.
+        """
         task = event.task
         if task is None:
             return False
@@ -44,12 +47,14 @@ class Mains:
             if event.kind is Kind.EXIT:
                 self._mains[container] = None
             return True
-        if event.zombie or (main is not None and not (event.container_init and container in self._guessed)):
+        told = told_pid == task.pid and not event.zombie
+        sure = event.container_init or told
+        if event.zombie or (main is not None and not (sure and container in self._guessed)):
             return False
         first = container not in self._mains
-        if event.container_init or (first and self._enters(event, task)):
+        if sure or (first and told_pid is None and self._enters(event, task)):
             self._mains[container] = task.key if event.kind is not Kind.EXIT else None
-            (self._guessed.discard if event.container_init else self._guessed.add)(container)
+            (self._guessed.discard if sure else self._guessed.add)(container)
             if len(self._mains) > _MAX:
                 oldest, _ = self._mains.popitem(last=False)
                 self._guessed.discard(oldest)

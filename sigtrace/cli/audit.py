@@ -19,6 +19,7 @@ from sigtrace.model.filter import WorkloadFilter
     help="Look for so long (0.3): what lasts so long is called a zombie, or blocked.",
 )
 @options.filters
+@options.sockets
 @click.option(
     "-s",
     "--signal",
@@ -37,6 +38,7 @@ def audit(
     pod: str | None,
     namespace: str | None,
     runtime: str | None,
+    runtime_socket: tuple[str, ...],
     signo: int | None,
     fail_on: str | None,
     names: tuple[str, ...],
@@ -54,5 +56,6 @@ def audit(
         names=names,
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         signo=signo or 0,
+        sockets=runtime_socket,
         fail_on=Severity.of(fail_on) if fail_on else None,
     )

@@ -106,6 +106,16 @@ def filters(command: F) -> F:
     return command
 
 
+def sockets(command: F) -> F:
+    """``--runtime-socket`` as ``runtime_socket``: a tuple of texts; empty: the usual places."""
+    return click.option(
+        "--runtime-socket",
+        multiple=True,
+        metavar="SOCKET",
+        help="Ask this runtime for names (cri:PATH, docker:PATH); else those at the usual places.",
+    )(command)
+
+
 def patience(command: F) -> F:
     """``--zombie-after`` and ``--unanswered-after``: seconds (float), or None for the default."""
     for name, what in (

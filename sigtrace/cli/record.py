@@ -12,6 +12,7 @@ from sigtrace.model.filter import WorkloadFilter
 @options.backend
 @options.duration
 @options.filters
+@options.sockets
 @click.option("--force", is_flag=True, help="Overwrite FILE if it exists.")
 @click.argument("file")
 def record(
@@ -21,6 +22,7 @@ def record(
     pod: str | None,
     namespace: str | None,
     runtime: str | None,
+    runtime_socket: tuple[str, ...],
     force: bool,
     file: str,
 ) -> int:
@@ -36,4 +38,5 @@ def record(
         duration_s=duration,
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         force=force,
+        sockets=runtime_socket,
     )

@@ -21,6 +21,7 @@ from sigtrace.model.filter import WorkloadFilter
 @options.backend
 @options.duration
 @options.filters
+@options.sockets
 @click.argument("cmd", nargs=-1)
 def trace(
     signos: tuple[int, ...],
@@ -33,6 +34,7 @@ def trace(
     pod: str | None,
     namespace: str | None,
     runtime: str | None,
+    runtime_socket: tuple[str, ...],
     cmd: tuple[str, ...],
 ) -> int:
     """The events: who signals whom and what the kernel did with it, who executes what, who exits and how.
@@ -54,4 +56,5 @@ def trace(
         pid=pid,
         everything=everything,
         argv=cmd,
+        sockets=runtime_socket,
     )

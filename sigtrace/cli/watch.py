@@ -14,6 +14,7 @@ from sigtrace.model.filter import WorkloadFilter
 @options.backend
 @options.duration
 @options.filters
+@options.sockets
 @options.patience
 @options.fail_on
 def watch(
@@ -24,6 +25,7 @@ def watch(
     pod: str | None,
     namespace: str | None,
     runtime: str | None,
+    runtime_socket: tuple[str, ...],
     zombie_after: float | None,
     unanswered_after: float | None,
     fail_on: str | None,
@@ -38,5 +40,6 @@ def watch(
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         zombie_after_s=zombie_after,
         unanswered_after_s=unanswered_after,
+        sockets=runtime_socket,
         fail_on=Severity.of(fail_on) if fail_on else None,
     )

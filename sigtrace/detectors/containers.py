@@ -245,10 +245,8 @@ class Containers:
 
     @staticmethod
     def _enter(container: Container, event: Event, task: Task) -> None:
-        entry = container.entries.get(task.key)
-        if entry is not None:
-            entry.task = task
-            return
+        if task.key in container.entries:
+            return  # a shell that became its last command: what was asked for counts
         repeated = any(e.task.argv == task.argv for e in container.entries.values())
         container.entries[task.key] = Entry(task, event.time_ns, repeated=repeated)
         if len(container.entries) > _ENTRIES_MAX:

@@ -7,12 +7,14 @@ time is up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sigtrace.detectors.containers import Container, Entry
 from sigtrace.detectors.shell import is_interactive
 from sigtrace.model.event import Event
+from sigtrace.model.workload import PreStopKind, Workload
 
 #: The stop signal follows the end of the hook within this.
 _FOLLOWS_NS: Final = 1_000_000_000
@@ -40,8 +42,36 @@ class PreStop:
 
 
 def _candidates(container: Container) -> list[Entry]:
-    found = [e for e in container.entries.values() if not e.repeated and not is_interactive(e.task.argv or ())]
+    """The latest first. Where the runtime told what is declared, that alone."""
+    workload = container.workload
+    if workload.asked:
+        found = [e for e in container.entries.values() if is_declared(workload, e.task.argv or ())]
+    else:
+        found = [e for e in container.entries.values() if not e.repeated and not is_interactive(e.task.argv or ())]
     return sorted(found, key=lambda e: e.began_ns, reverse=True)
+
+
+def is_declared(workload: Workload, argv: Sequence[str]) -> bool:
+    """Whether this is the hook's command, as far as a record has room for it."""
+    hook = workload.pre_stop
+    if hook is None or hook.kind is not PreStopKind.EXEC or not argv:
+        return False
+    return all(told == wanted for told, wanted in zip(argv[:-1], hook.command, strict=False)) and (
+        len(argv) <= len(hook.command) and hook.command[len(argv) - 1].startswith(argv[-1].removesuffix("…"))
+    )
+
+
+def used_up_unseen(container: Container, gap_ns: int, limit_ns: int) -> bool:
+    """Whether a hook that never enters the container (httpGet, sleep) explains why SIGKILL came early.
+
+    The kernel sees nothing of them; the kubelet leaves 2 s after one that took all of the grace period.
+    """
+    hook = container.workload.pre_stop
+    if hook is None or hook.kind is PreStopKind.EXEC:
+        return False
+    if hook.sleep_s is not None:
+        return hook.sleep_s * 1e9 + gap_ns >= limit_ns - EARLY_NS
+    return gap_ns <= _LEAST_NS + EARLY_NS
 
 
 def hook_before(container: Container, request: Event, ended_ns: int) -> PreStop | None:
@@ -76,4 +106,6 @@ def hook_that_stopped(container: Container, exited_ns: int) -> PreStop | None:
     entry = container.entries.get(sender.key) or container.entries.get(sender.parent_key)
     if entry is None or entry.began_ns > last.event.time_ns:
         return None
+    if container.workload.asked and not is_declared(container.workload, entry.task.argv or ()):
+        return None  # somebody's own exec
     return PreStop(entry, min(entry.ended_ns or exited_ns, exited_ns))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sigtrace.detectors.containers import Container
-from sigtrace.detectors.entered import EARLY_NS, PreStop, hook_before
+from sigtrace.detectors.entered import EARLY_NS, PreStop, hook_before, used_up_unseen
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.stop import limit_ns
 from sigtrace.model import codes
@@ -59,6 +59,8 @@ def _of_stop(container: Container, kill: Observation, request: Observation) -> K
     hook = hook_before(container, request.event, kill.event.time_ns)
     if hook and (hook.overran or (limit is not None and hook.seconds * 1e9 + gap_ns >= limit - EARLY_NS)):
         return Killing("pre-stop-overran", Certainty.HEURISTIC, request, hook)
+    if limit is not None and used_up_unseen(container, gap_ns, limit):
+        return Killing("pre-stop-overran", Certainty.HEURISTIC, request)
     if limit is not None:
         return Killing("grace-shortened", Certainty.OBSERVED, request, hook)
     return Killing("grace-expired", Certainty.OBSERVED, request, hook)

@@ -18,7 +18,7 @@ from sigtrace.model import codes, signals
 from sigtrace.model.event import Disposition, Info, Kind, Task
 from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Ended, Finding, ProcessEnd, Shutdown, Verdict
 from sigtrace.model.waitstatus import WaitStatus
-from sigtrace.model.workload import Observation
+from sigtrace.model.workload import Observation, PreStopKind
 
 #: The kernel kills the rest of the namespace after the exit of its init, else the runtime does; longer than this nobody
 #: waits for them.
@@ -189,7 +189,7 @@ class Shutdowns:
             grace_s=(until.time_ns - request.event.time_ns) / 1e9 if request else None,
             grace_limit_s=container.workload.grace_limit_s,
             pre_stop_s=hook.seconds if hook else None,
-            pre_stop_kind="exec" if hook else None,
+            pre_stop_kind="exec" if hook else _declared_hook(container),
             duration_s=(event.time_ns - began.event.time_ns) / 1e9 if began else None,
             processes=tuple(ends[:_ENDS_MAX]),
             findings=tuple(self._codes.pop(key, ())),
@@ -198,6 +198,12 @@ class Shutdowns:
             first_victim=container.ooms_with(mark)[0].event.task if mark else None,
             origin=judgement.origin,
         )
+
+
+def _declared_hook(container: Container) -> str | None:
+    """HttpGet and sleep are seen by nobody, so that they are told as declared."""
+    hook = container.workload.pre_stop
+    return hook.kind.value if hook and hook.kind is not PreStopKind.EXEC else None
 
 
 def _mark_of(container: Container, judgement: Judgement) -> Observation | None:

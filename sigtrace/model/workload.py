@@ -18,6 +18,24 @@ class WorkloadKind(StrEnum):
     HOST = "host"
 
 
+class PreStopKind(StrEnum):
+    """How a preStop hook does its work. Only ``exec`` enters the container."""
+
+    EXEC = "exec"
+    HTTP = "http"
+    SLEEP = "sleep"
+
+
+@dataclass(frozen=True, slots=True)
+class PreStop:
+    """A preStop hook of Kubernetes."""
+
+    kind: PreStopKind
+    command: tuple[str, ...] = ()
+    """of ``exec``; printable"""
+    sleep_s: int | None = None
+
+
 class OomScope(StrEnum):
     """Whose memory limit was reached."""
 
@@ -46,6 +64,11 @@ class Workload:
     grace_limit_s: float | None = None
     stop_signal: int | None = None
     pids_max: int | None = None
+    main_pid: int | None = None
+    """host pid of its main process, as the runtime says"""
+    asked: bool = False
+    """a runtime has told what it knows: what is None then is not declared"""
+    pre_stop: PreStop | None = None
 
     @property
     def title(self) -> str:

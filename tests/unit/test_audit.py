@@ -401,7 +401,7 @@ def run(monkeypatch, capsys):
     seen = {}
 
     class Fake:
-        def __init__(self, backend, details):
+        def __init__(self, backend, names):
             seen["backend"] = backend
 
         def __enter__(self):

@@ -270,20 +270,56 @@ def test_a_process_called_pause_in_a_container_makes_no_sandbox_of_it(attributor
 # ---- details, limits
 
 
-def test_what_a_runtime_knows_is_asked_for_once(cgroups):
-    asked = []
+class Names:
+    """A runtime: what it knows now, and what it was told."""
 
-    def details(workload):
-        asked.append(workload.container_id or workload.container_name)
-        return dataclasses.replace(workload, pod="api-1", grace_limit_s=30.0)
+    def __init__(self, knows):
+        self.knows = knows
+        self.told = []
 
-    attributor = Attributor(cgroups, details=details)
-    for _ in range(3):
-        workload = attributor.observe(event(KUBE)).workload
+    def get(self, workload):
+        return self.knows(workload)
+
+    def prefetch(self, container_id, runtime=None):
+        self.told.append(("began", container_id, runtime))
+
+    def gone(self, container_id):
+        self.told.append(("gone", container_id))
+
+
+def test_names_that_come_later_are_in_later_events(cgroups):
+    known = {}
+    attributor = Attributor(cgroups, names=Names(lambda w: dataclasses.replace(w, **known)))
+    assert attributor.observe(event(KUBE)).workload.pod is None
+    known.update(pod="api-1", grace_limit_s=30.0)
+    workload = attributor.observe(event(KUBE)).workload
     assert (workload.pod, workload.grace_limit_s, workload.title) == ("api-1", 30.0, f"?/api-1 · {ID[:12]}")
-    assert asked == [ID]
+
+
+def test_a_runtime_is_given_the_same_workload_each_time_and_asked_of_containers_alone(cgroups):
+    given = []
+    attributor = Attributor(cgroups, names=Names(lambda w: given.append(w) or w))
+    for _ in range(5):
+        attributor.observe(event(KUBE, UNIT, init=True))
+    assert {w.container_id for w in given} == {ID}
+    assert len({id(w) for w in given}) == 1, "what it merged can be kept by identity"
     attributor.observe(event(UNIT))
-    assert asked == [ID]
+    assert {w.container_id for w in given} == {ID}
+
+
+def test_a_runtime_hears_of_a_containers_cgroup_and_of_its_end(cgroups):
+    names = Names(lambda w: w)
+    attributor = Attributor(cgroups, names=names)
+    other = "c" * 64
+    for number, name, parent in ((900, f"docker-{other}.scope", 1), (901, "init", 900), (902, "x.service", 1)):
+        made = Event(5, 5, Kind.CGROUP_MKDIR, cgroup_id=number, cgroup_parent_id=parent, cgroup_name=name)
+        attributor.observe(made)
+    assert names.told == [("began", other, "docker")]
+    attributor.observe(event(901))
+    attributor.observe(event(900))
+    for number in (901, 900, 902):
+        attributor.observe(Event(6, 6, Kind.CGROUP_RMDIR, cgroup_id=number))
+    assert names.told[1:] == [("gone", other)]
 
 
 @pytest.mark.parametrize(
@@ -348,20 +384,17 @@ def test_of_an_init_and_of_other_processes_the_kernels_word_stands(attributor):
 def test_a_stop_signal_that_a_container_declares_is_told_to_the_source(cgroups):
     told = []
     declared = {KUBE: 28, BOX: None}
-
-    def details(workload):
-        return dataclasses.replace(workload, stop_signal=declared[workload.cgroup_id])
-
-    attributor = Attributor(cgroups, on_stop_signal=told.append, details=details)
+    names = Names(lambda w: dataclasses.replace(w, stop_signal=declared[w.cgroup_id]))
+    attributor = Attributor(cgroups, on_stop_signal=told.append, names=names)
     attributor.observe(event(KUBE))
     attributor.observe(event(BOX, LAB, init=True))
-    assert told == [28]
-    assert Attributor(cgroups, details=details).observe(event(KUBE)).workload.stop_signal == 28
+    assert set(told) == {28}
+    assert Attributor(cgroups, names=names).observe(event(KUBE)).workload.stop_signal == 28
 
 
-def test_a_runtime_is_asked_once_about_a_container_whose_init_is_signalled(cgroups):
-    asked = []
-    attributor = Attributor(cgroups, details=lambda w: asked.append(w.container_id) or w)
-    for _ in range(5):
-        attributor.observe(event(KUBE, UNIT, init=True))
-    assert asked == [ID]
+def test_the_runtimes_word_on_the_main_process_goes_before_a_guess(cgroups):
+    """With the host's PID namespace a probe may be seen first."""
+    names = Names(lambda w: dataclasses.replace(w, main_pid=77))
+    attributor = Attributor(cgroups, names=names)
+    assert not attributor.observe(seen(Kind.EXEC, 50, KUBE)).main
+    assert attributor.observe(seen(Kind.SIGNAL_GENERATE, 77, KUBE)).main

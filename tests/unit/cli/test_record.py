@@ -278,7 +278,7 @@ class FakeCapture:
 
     refusal = None
 
-    def __init__(self, backend, options, sinks, *, thresholds, recorder):
+    def __init__(self, backend, options, sinks, *, thresholds, recorder, sockets):
         self.sinks = sinks
         self.pipeline = Pipeline(Chain(thresholds), sinks, recorder)
 

@@ -1,0 +1,1 @@
+"""What container runtimes tell over their local sockets: names, pods, grace periods, main processes."""

@@ -1,0 +1,44 @@
+"""Real container runtimes, each of the tests' own. Started once a session, because that takes a second."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.containers.containerd import containerd
+from tests.containers.podman import podman
+
+
+def pytest_runtest_setup(item):
+    if os.geteuid() != 0:
+        pytest.skip("needs root: run `sudo make test`")
+
+
+@pytest.fixture(scope="session")
+def short_folder():
+    """Makes folders with short names, because of sockets."""
+    made = []
+
+    def make() -> Path:
+        made.append(tempfile.mkdtemp(prefix="stc-"))
+        return Path(made[-1])
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cri(short_folder):
+    """A containerd, see containerd.py. What a test starts in it ends with the session, at the latest."""
+    with containerd(short_folder()) as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def pods(short_folder):
+    """A Podman, see podman.py."""
+    with podman(short_folder()) as one:
+        yield one
