@@ -15,8 +15,9 @@ from typing import Final, Self
 
 from sigtrace.attribution.attributor import Attributor, Names
 from sigtrace.attribution.cgroups import Cgroups
+from sigtrace.attribution.runtimes.base import SocketStatus
 from sigtrace.attribution.runtimes.lookup import Runtimes
-from sigtrace.attribution.runtimes.sockets import given
+from sigtrace.attribution.runtimes.sockets import find, given, probe
 from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError, RunError
@@ -165,6 +166,11 @@ class Capture:
     def lost(self) -> dict[str, int]:
         """The kernel's ledger."""
         return self._source.ledger()
+
+
+def ask_runtimes() -> list[SocketStatus]:
+    """Each runtime's socket that is there, tried now."""
+    return [probe(socket) for socket in find()]
 
 
 def until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:

@@ -78,6 +78,8 @@ def _container(segments: list[str], i: int) -> tuple[str | None, str | None]:
         return "docker", segment
     if above in ("k8s.io", "default", "moby"):  # containerd's namespaces
         return ("docker" if above == "moby" else "containerd"), segment
+    if segments[0] == "ecs":  # the agent of Amazon ECS: /ecs/TASK/ID
+        return "docker", segment
     return ("unknown", segment) if above.startswith("pod") else (None, None)
 
 

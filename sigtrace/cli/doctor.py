@@ -17,6 +17,7 @@ from sigtrace.errors import EXIT_HOST, EXIT_OK, HostError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sigtrace.attribution.runtimes.base import SocketStatus
     from sigtrace.sources.host import Host
     from sigtrace.sources.select import Backend
 
@@ -42,6 +43,13 @@ def try_bpf() -> None:
     bpf.probe()
 
 
+def ask_runtimes() -> list[SocketStatus]:
+    """Each runtime's socket that is there, and what it answers."""
+    from sigtrace import agent
+
+    return agent.ask_runtimes()
+
+
 @click.command()
 @options.output
 def doctor(output: str) -> int:
@@ -53,11 +61,12 @@ def doctor(output: str) -> int:
     from sigtrace.sources.select import backends
 
     host = read_host()
+    runtimes = ask_runtimes()
     found = [_tried(backend) for backend in backends(host)]
     if output == "json":
-        click.echo(json.dumps(_record(host, found)))
+        click.echo(json.dumps(_record(host, found, runtimes)))
     else:
-        click.echo("\n".join(_lines(host, found)), color=options.wants_colour())
+        click.echo("\n".join(_lines(host, found, runtimes)), color=options.wants_colour())
     return EXIT_OK if any(backend.available for backend in found) else EXIT_HOST
 
 
@@ -100,10 +109,13 @@ def _rows(host: Host) -> Iterator[Row]:
     else:
         which = {"v2": "v2", "pids": "v1 pids", "memory": "v1 memory"}[host.hierarchy.kind.name.lower()]
         yield Row("cgroups", f"{host.cgroup_layout}; containers are in {which}, {host.hierarchy.mount}", good=True)
-    for socket in host.sockets:
-        words = socket.path if socket.usable else f"{socket.path}: no permission, so containers go by their ids"
-        yield Row(socket.runtime, words, socket.usable)
-    if not host.sockets:
+
+
+def _of_runtimes(runtimes: list[SocketStatus]) -> Iterator[Row]:
+    for status in runtimes:
+        words = f"{status.runtime}, {status.path}" if status.runtime else f"{status.path}: {status.error}"
+        yield Row("runtime", words, status.error is None)
+    if not runtimes:
         yield Row("runtimes", "no socket of containerd, CRI-O, Docker or Podman: containers go by their ids")
 
 
@@ -111,13 +123,13 @@ def _whose(first: bool | None) -> str:
     return "unknown" if first is None else "the host's" if first else "not the host's"
 
 
-def _lines(host: Host, found: list[Backend]) -> Iterator[str]:
+def _lines(host: Host, found: list[Backend], runtimes: list[SocketStatus]) -> Iterator[str]:
     from sigtrace.sources.select import KNOWLEDGE
 
     width = max(40, min(80, shutil.get_terminal_size().columns))
     marks = {True: click.style("ok", fg="green"), False: click.style("no", fg="red", bold=True), None: "  "}
     yield click.style(f"sigtrace {__version__} on this host", bold=True)
-    for row in _rows(host):
+    for row in (*_rows(host), *_of_runtimes(runtimes)):
         text = _fill(row.value, width, _INDENT)
         yield f"  {marks[row.good]}  {row.name:<{_NAME}}{text}"
     yield ""
@@ -150,7 +162,7 @@ def _fill(text: str, width: int, indent: int) -> str:
     return textwrap.fill(text, width, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False).lstrip()
 
 
-def _record(host: Host, found: list[Backend]) -> dict[str, object]:
+def _record(host: Host, found: list[Backend], runtimes: list[SocketStatus]) -> dict[str, object]:
     from sigtrace.sources.select import BACKENDS, KNOWLEDGE
 
     hierarchy = host.hierarchy
@@ -176,7 +188,7 @@ def _record(host: Host, found: list[Backend]) -> dict[str, object]:
             "hierarchy": hierarchy.kind.name.lower() if hierarchy else None,
             "mount": hierarchy.mount if hierarchy else None,
         },
-        "runtimes": [asdict(socket) for socket in host.sockets],
+        "runtimes": [asdict(status) for status in runtimes],
         "backends": [
             {"name": one.name, "available": one.available, "refusals": [asdict(refusal) for refusal in one.refusals]}
             for one in found

@@ -16,6 +16,9 @@ _SHELLS: Final = frozenset(
     {"sh", "dash", "bash", "ash", "zsh", "ksh", "fish", "kill", "pkill", "killall", "htop", "top"}
 )
 
+#: Of whose descendants somebody at a terminal is in charge.
+_BY_HAND: Final = _SHELLS | {"sshd", "login", "su", "sudo", "tmux: server", "screen"}
+
 
 def role_of(observation: Observation) -> SenderRole:
     """The role of a signal's sender."""
@@ -33,7 +36,9 @@ def role_of(observation: Observation) -> SenderRole:
         return SenderRole.KUBELET
     if comm == "systemd":
         return SenderRole.SYSTEMD
-    return SenderRole.SHELL if comm in _SHELLS else SenderRole.UNKNOWN
+    # A tool that somebody runs from a shell; systemd and a runtime's shim are ancestors of much that they do not send.
+    by_hand = comm in _SHELLS or any(name in _BY_HAND for name in sender.ancestry)
+    return SenderRole.SHELL if by_hand else SenderRole.UNKNOWN
 
 
 def _kin(event: Event, sender: Task) -> SenderRole:

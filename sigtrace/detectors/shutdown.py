@@ -18,13 +18,15 @@ from sigtrace.model import codes, signals
 from sigtrace.model.event import Disposition, Info, Kind, Task
 from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Ended, Finding, ProcessEnd, Shutdown, Verdict
 from sigtrace.model.waitstatus import WaitStatus
-from sigtrace.model.workload import Observation, PreStopKind
+from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 
 #: The kernel kills the rest of the namespace after the exit of its init, else the runtime does; longer than this nobody
 #: waits for them.
 _TEARDOWN_NS: Final = 200_000_000
 #: The kernel's SIGKILLs to those who are left come at once; who had not been seen before is seen then.
 _LEFT_NS: Final = 20_000_000
+#: A runtime that stops a pod comes to its sandbox within this of its last container's end.
+_SCOPE_NS: Final = 500_000_000
 #: Processes in one story, at most.
 _ENDS_MAX: Final = 128
 _FOUND_MAX: Final = 10_000
@@ -57,6 +59,8 @@ class Shutdowns:
         self._endings: dict[int, _Ending] = {}
         """by container"""
         self._codes: OrderedDict[int, list[str]] = OrderedDict()
+        self._pods: OrderedDict[str, int] = OrderedDict()
+        """pods that go, by uid, and when their sandbox was asked to"""
 
     def found(self, verdict: Verdict) -> None:
         """Another detector's finding: it belongs to its container's story."""
@@ -71,6 +75,9 @@ class Shutdowns:
         """Take in one observation."""
         event, task = observation.event, observation.event.task
         if task is None or event.zombie:
+            return
+        if observation.workload and observation.workload.kind is WorkloadKind.SANDBOX:
+            self._note_pod(observation)
             return
         ending = self._endings.get(observation.workload.cgroup_id) if observation.workload else None
         if ending and observation.main and task.key != ending.main.key:
@@ -100,6 +107,15 @@ class Shutdowns:
         elif container.stopping(event.time_ns):
             self._ended(container, observation, None)
 
+    def _note_pod(self, sandbox: Observation) -> None:
+        """A pod's sandbox is asked to end only when all of the pod goes."""
+        event, uid = sandbox.event, sandbox.workload.pod_uid if sandbox.workload else None
+        ends = event.kind is Kind.EXIT or (event.kind is Kind.SIGNAL_GENERATE and event.outside)
+        if uid and ends and sandbox.main:
+            self._pods[uid] = event.time_ns
+            if len(self._pods) > _FOUND_MAX:
+                self._pods.popitem(last=False)
+
     def _began(self, container: Container, observation: Observation, task: Task) -> Iterable[Verdict]:
         container.exit = observation
         main = container.known(task)
@@ -118,6 +134,8 @@ class Shutdowns:
         kill = container.stop.kill
         if kill and kill.event.info is Info.PRIV:  # the OOM killer's marks may come after the exit
             ending.due_ns = ending.least_ns = max(ending.due_ns, kill.event.time_ns + OOM_NS)
+        if container.workload.pod_uid and judgement.request:
+            ending.due_ns = ending.least_ns = max(ending.due_ns, observation.event.time_ns + _SCOPE_NS)
         self._timers.at(ending.due_ns, self, container.workload.cgroup_id)
 
     def due(self, token: Any, now_ns: int) -> Iterable[Verdict]:
@@ -197,6 +215,7 @@ class Shutdowns:
             oom_scope=mark.oom_scope if mark else None,
             first_victim=container.ooms_with(mark)[0].event.task if mark else None,
             origin=judgement.origin,
+            scope="pod" if container.workload.pod_uid in self._pods else None,
         )
 
 

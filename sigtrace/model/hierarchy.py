@@ -32,13 +32,19 @@ class Hierarchy:
     """the kernel's hierarchy_id: 0 for v2, else as /proc/PID/cgroup says"""
 
 
-def choose(mountinfo: str, own_cgroups: str, controllers: Callable[[str], str]) -> Hierarchy | None:
+def choose(
+    mountinfo: str,
+    own_cgroups: str,
+    controllers: Callable[[str], str],
+    is_root: Callable[[str], bool] = lambda _: False,
+) -> Hierarchy | None:
     """The hierarchy where containers live, or None if none is mounted.
 
     ``mountinfo``: /proc/self/mountinfo; ``own_cgroups``: /proc/self/cgroup; ``controllers``: the text of the
-    cgroup.controllers file at a v2 mount.
+    cgroup.controllers file at a v2 mount; ``is_root``: whether the hierarchy's own root is mounted there (in a cgroup
+    namespace our part of the tree calls itself root, and the host's tree, mounted beside it, does not).
     """
-    v2, v1 = _mounts(mountinfo)
+    v2, v1 = _mounts(mountinfo, is_root)
     if v2 and (not v1 or {"pids", "memory"} & set(controllers(v2).split())):
         return Hierarchy(HierarchyKind.V2, v2, 0)
     for kind in (HierarchyKind.PIDS, HierarchyKind.MEMORY):
@@ -48,15 +54,19 @@ def choose(mountinfo: str, own_cgroups: str, controllers: Callable[[str], str]) 
     return Hierarchy(HierarchyKind.V2, v2, 0) if v2 else None
 
 
-def _mounts(mountinfo: str) -> tuple[str, dict[str, str]]:
+def _mounts(mountinfo: str, is_root: Callable[[str], bool]) -> tuple[str, dict[str, str]]:
     """(the v2 mount, v1 controller → mount). A mount of a hierarchy's root wins over one of a part of it."""
     v2 = ""
     v1: dict[str, str] = {}
     lines = [line.split(" ") for line in mountinfo.splitlines()]
-    for fields in sorted((f for f in lines if "-" in f and len(f) > 9), key=lambda f: f[3] != "/"):
+    found = []
+    for fields in (f for f in lines if "-" in f and len(f) > 9):
         kind, options = fields[fields.index("-") + 1], fields[-1]
-        # proc(5): space, tab, newline and backslash are written in octal.
-        mount = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
+        if kind in ("cgroup", "cgroup2"):
+            # proc(5): space, tab, newline and backslash are written in octal.
+            mount = re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[4])
+            found.append((not is_root(mount), fields[3] != "/", mount, kind, options))
+    for *_, mount, kind, options in sorted(found, key=lambda f: f[:2]):
         if kind == "cgroup2":
             v2 = v2 or mount
         elif kind == "cgroup":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ __all__ = [
     "CAPABILITIES",
     "Host",
     "Refusal",
-    "Socket",
     "bpf_refusals",
     "explain_load_error",
     "find_libbpf",
@@ -41,23 +39,6 @@ _INIT_USERNS: Final = "user:[4026531837]"
 
 BPF_OBJECT: Final = Path(__file__).with_name("sigtrace.bpf.o")
 _LIBBPF: Final = "libbpf.so.1"
-_SOCKETS: Final = (
-    ("containerd", "run/containerd/containerd.sock"),
-    ("containerd", "run/k3s/containerd/containerd.sock"),
-    ("cri-o", "run/crio/crio.sock"),
-    ("docker", "run/docker.sock"),
-    ("podman", "run/podman/podman.sock"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Socket:
-    """A runtime's API socket."""
-
-    runtime: str
-    path: str
-    usable: bool
-    """we may connect (read and write)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +72,6 @@ class Host:
     """v2, v1 or hybrid"""
     hierarchy: Hierarchy | None
     """where containers live"""
-    sockets: tuple[Socket, ...]
 
     def has(self, capability: str) -> bool:
         """Whether the capability is effective; CAP_SYS_ADMIN contains BPF and PERFMON (bpf_capable(), 5.8)."""
@@ -141,8 +121,8 @@ def read_host(root: Path = Path("/"), *, find_library: Callable[[Path], str | No
             mountinfo,
             _text(root / "proc/self/cgroup") or "",
             lambda mount: _text(root / mount.lstrip("/") / "cgroup.controllers") or "",
+            lambda mount: _is_cgroup_root(root / mount.lstrip("/")),
         ),
-        sockets=_sockets(root),
     )
 
 
@@ -205,15 +185,9 @@ def _chosen(lockdown: str | None) -> str | None:
     return match[1] if match else None
 
 
-def _sockets(root: Path) -> tuple[Socket, ...]:
-    found = []
-    for runtime, name in _SOCKETS:
-        path = root / name
-        try:
-            if stat.S_ISSOCK(path.stat().st_mode):
-                found.append(Socket(runtime, f"/{name}", os.access(path, os.R_OK | os.W_OK)))
-        except PermissionError:
-            found.append(Socket(runtime, f"/{name}", usable=False))
-        except OSError:
-            continue
-    return tuple(found)
+def _is_cgroup_root(mount: Path) -> bool:
+    """The root of each hierarchy is inode 1 of it (kernfs_create_root in fs/kernfs/dir.c)."""
+    try:
+        return mount.stat().st_ino == 1
+    except OSError:
+        return False

@@ -31,7 +31,17 @@ LAYERS: dict[str, set[str]] = {
     "recorder": {"model", "errors", "agent", "detectors", "pipeline", "sinks", "sources"},
     "demonstration": {"model", "errors", "agent", "detectors.base", "lab", "sinks", "sources"},
     # doctor asks each backend itself why it is refused
-    "cli": {"agent", "auditor", "recorder", "demonstration", "config", "errors", "model", "sources"},
+    "cli": {
+        "agent",
+        "attribution.runtimes",
+        "auditor",
+        "recorder",
+        "demonstration",
+        "config",
+        "errors",
+        "model",
+        "sources",
+    },
     "__main__": {"cli"},
 }
 
@@ -170,7 +180,7 @@ BROKEN = [
     ("agent.py", "try:\n    import grpc\nexcept ImportError:\n    pass", "grpc is heavy"),
     ("cli/top.py", "import textual.app", "textual is heavy"),
     ("cli/top.py", "def f():\n    import textual", "cli may not import textual"),
-    ("cli/watch.py", "import sigtrace.pipeline", "cli may import agent, auditor, config, demonstration, errors, "),
+    ("cli/watch.py", "import sigtrace.pipeline", "cli may import agent, attribution.runtimes, auditor, config, "),
     ("helpers.py", "", "helpers is no layer"),
     ("__init__.py", "import os", "imports nothing"),
 ]

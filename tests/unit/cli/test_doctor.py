@@ -6,11 +6,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from sigtrace.attribution.runtimes.base import Api, SocketState, SocketStatus
 from sigtrace.cli import doctor as module
 from sigtrace.errors import HostError
 from sigtrace.model.hierarchy import Hierarchy, HierarchyKind
 from sigtrace.sources import host as host_module
-from sigtrace.sources.host import Host, Socket
+from sigtrace.sources.host import Host
 
 FINE = Host(
     release="6.1.0-56-amd64",
@@ -29,24 +30,26 @@ FINE = Host(
     unprivileged_bpf_disabled=2,
     cgroup_layout="hybrid",
     hierarchy=Hierarchy(HierarchyKind.PIDS, "/sys/fs/cgroup/pids", 8),
-    sockets=(
-        Socket("containerd", "/run/containerd/containerd.sock", usable=True),
-        Socket("docker", "/run/docker.sock", usable=False),
-    ),
 )
+
+ANSWERS = [
+    SocketStatus("/run/containerd/containerd.sock", Api.CRI, SocketState.CONNECTED, "containerd 1.6.20"),
+    SocketStatus("/run/docker.sock", Api.DOCKER, SocketState.FAILING, error="cannot connect: permission denied"),
+]
 
 
 @pytest.fixture
 def run(monkeypatch):
     """Runs it for a host; ``error``: what trying BPF ends with. Returns (status, output)."""
 
-    def call(*args, error=None, **facts):
+    def call(*args, error=None, runtimes=ANSWERS, **facts):
         def try_bpf():
             if error:
                 raise error
 
         monkeypatch.setattr(host_module, "read_host", lambda: dataclasses.replace(FINE, **facts))
         monkeypatch.setattr(module, "try_bpf", try_bpf)
+        monkeypatch.setattr(module, "ask_runtimes", lambda: runtimes)
         # The status of a command that returns it, as main() takes it.
         runner = CliRunner()
         status = []
@@ -70,7 +73,7 @@ def test_a_host_that_can_do_it_all(run):
         "8,192 KiB",
         "hybrid; containers are in v1 pids, /sys/fs/cgroup/pids",
         "/run/containerd/containerd.sock",
-        "/run/docker.sock: no permission",
+        "/run/docker.sock: cannot connect",
         "loaded, attached and detached",
         "not in this version",
         "who can know what",
@@ -104,7 +107,7 @@ def test_what_only_trying_shows_is_shown(run):
 
 def test_a_host_of_which_nothing_is_known(run):
     facts = dict.fromkeys(("libbpf", "pidns", "userns", "seccomp", "memlock", "lockdown", "cgroup_layout", "hierarchy"))
-    status, out = run(**facts, lsm=(), sockets=(), cap_eff=0, btf=False, release="", machine="")
+    status, out = run(**facts, runtimes=[], lsm=(), cap_eff=0, btf=False, release="", machine="")
     assert status == 3
     assert "None" not in out
     assert "no socket of containerd" in out

@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import os
-import socket
 
 import pytest
 
@@ -32,7 +31,6 @@ FINE = Host(
     unprivileged_bpf_disabled=2,
     cgroup_layout="v2",
     hierarchy=None,
-    sockets=(),
 )
 OLD = dataclasses.replace(FINE, release="5.10.0-30-amd64")
 
@@ -85,7 +83,7 @@ def test_it_reads_the_facts_from_files(root):
 def test_what_cannot_be_read_is_none_and_raises_nothing(tmp_path):
     host = read_host(tmp_path, find_library=lambda _: None)
     assert (host.pidns, host.userns, host.seccomp, host.memlock, host.lockdown) == (None,) * 5
-    assert (host.btf, host.cap_eff, host.lsm, host.hierarchy, host.sockets) == (False, 0, (), None, ())
+    assert (host.btf, host.cap_eff, host.lsm, host.hierarchy) == (False, 0, (), None)
     assert host.release == os.uname().release
 
 
@@ -109,17 +107,6 @@ def test_the_cgroup_layout_is_named(root, kinds, layout):
     lines = [f"{i} 24 0:{i} / /sys/fs/cgroup/{kind} rw - {kind} {kind} rw,pids\n" for i, kind in enumerate(kinds)]
     (root / "proc/self/mountinfo").write_text("".join(lines))
     assert read_host(root).cgroup_layout == layout
-
-
-def test_runtime_sockets_are_found_and_files_are_none(root):
-    (root / "run/crio").mkdir(parents=True)
-    (root / "run/docker.sock").write_text("")
-    with socket.socket(socket.AF_UNIX) as listener:
-        here = os.open(root / "run/crio", os.O_PATH)
-        listener.bind(f"/proc/self/fd/{here}/crio.sock")  # the path of a test may be longer than a socket's may
-        os.close(here)
-    found = read_host(root).sockets
-    assert [(one.runtime, one.path, one.usable) for one in found] == [("cri-o", "/run/crio/crio.sock", True)]
 
 
 def test_libbpf_is_found_in_the_loaders_cache(tmp_path, monkeypatch):
