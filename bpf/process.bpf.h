@@ -69,7 +69,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 		if (!event)
 			return 0;
 		fill_exit(event, &zombie, KIND_EXIT, now);
-		fill_task(p->real_parent, &event->sender);
+		probed_fill_task(p->real_parent, &event->sender);
 		submit_event(event);
 		return 0;
 	}
@@ -79,7 +79,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	if (!life)
 		return 0;
 	fill_exit(&life->event, &zombie, KIND_EXIT, now);
-	fill_task(p->real_parent, &life->event.sender);
+	probed_fill_task(p->real_parent, &life->event.sender);
 	submit_life(life);
 	return 0;
 }
@@ -139,7 +139,7 @@ int BPF_PROG(process_exec, struct task_struct *p)
 		return 0;
 	life->event.time_ns = now;
 	life->event.kind = KIND_EXEC;
-	life->event.flags = fill_task(p, &life->event.target);
+	life->event.flags = probed_fill_task(p, &life->event.target);
 	/* The environment follows the arguments directly: never read past arg_end. */
 	start = p->mm->arg_start;
 	len = p->mm->arg_end - start;

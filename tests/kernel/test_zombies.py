@@ -107,15 +107,15 @@ def test_two_thousand_at_once_in_three_containers(bpf_host, folder):
         with watching() as seen:
             for key, box in boxes.items():
                 debtor(box, counts[key], *(("tini", "--") if key == "b" else ()))
-            before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             for key, box in boxes.items():
                 wait_for(lambda box=box, key=key: len(seen.of(box)) == counts[key], f"the zombies of {key}")
+        seen_by = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         for key, box in boxes.items():
             zombies = seen.of(box).values()
             (parent,) = {z.parent for z in zombies}
             assert parent.argv == ("python3", "debtor.py", str(counts[key]))
             assert parent.ns_pid == (2 if key == "b" else 1)
-            assert all(0 < z.exit_ns < before for z in zombies), "each one's own exit"
+            assert all(0 < z.exit_ns < seen_by for z in zombies), "each one's own exit"
             cause = "parent-never-waits" if key == "b" else "pid1-does-not-reap"
             findings = seen.findings(box)
             assert {(f.code, f.cause, f.parent) for f in findings} == {("zombie-unreaped", cause, parent)}
