@@ -47,7 +47,8 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	key_of(p, &key);
 	zombie.exit_ns = bpf_ktime_get_boot_ns();
 	zombie.wait_status = wait_status_of(p);
-	zombie.flags = fill_task(p, &zombie.task) | flag_if(F_MAIN, is_watched(&key));
+	zombie.flags = fill_task(p, &zombie.task) | flag_if(F_MAIN, is_watched(&key)) |
+		       flag_if(F_FORKED, p->group_leader->flags & PF_FORKNOEXEC);
 	err = bpf_map_update_elem(&zombies, &key, &zombie, BPF_NOEXIST);
 	if (err == -EEXIST)
 		return 0;
@@ -155,25 +156,30 @@ int BPF_PROG(process_exec, struct task_struct *p)
 
 #define OOM_LEVELS 8
 #define NO_LIMIT (1UL << 50) /* pages; PAGE_COUNTER_MAX is LONG_MAX / PAGE_SIZE */
-#define HUGE 512	     /* pages asked for at once, at most: so near to its limit a cgroup is that has none left */
+
+static __always_inline bool is_full(struct page_counter *counter)
+{
+	u64 max = BPF_CORE_READ(counter, max);
+
+	return max < NO_LIMIT && (u64)BPF_CORE_READ(counter, usage.counter) + config.huge >= max;
+}
 
 /* Which memory cgroup was at its limit: the lowest from the process's own upwards. */
 static __always_inline void fill_oom(struct task_struct *t, struct event *event)
 {
 	u32 index = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
 	struct cgroup_subsys_state *css = BPF_CORE_READ(t, cgroups, subsys[index]);
+	bool v1 = BPF_CORE_READ(css, cgroup, root, hierarchy_id);
 	u32 i;
 
 #pragma unroll
 	for (i = 0; i < OOM_LEVELS; i++) {
 		struct mem_cgroup *memcg = (void *)css - bpf_core_field_offset(struct mem_cgroup, css);
-		u64 max;
 
 		if (!css)
 			return;
-		max = BPF_CORE_READ(memcg, memory.max);
 		event->flags |= flag_if(F_OOM_GROUP, BPF_CORE_READ(memcg, oom_group));
-		if (max < NO_LIMIT && (u64)BPF_CORE_READ(memcg, memory.usage.counter) + HUGE >= max) {
+		if (is_full(&memcg->memory) || (v1 && is_full(&memcg->memsw))) {
 			event->result = i + 1;
 			return;
 		}

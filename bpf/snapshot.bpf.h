@@ -23,6 +23,8 @@ static __always_inline void fill_snapshot(struct task_struct *t, struct snapshot
 		s->wait_status = wait_status_of(t);
 		return;
 	}
+	if (t->exit_state) /* the leader has left its threads: what it blocks blocks nobody */
+		s->blocked = ~0ULL;
 	if (mm) /* not a kernel thread's */
 		s->argv_len = mm->arg_end - mm->arg_start;
 	for (signo = 1; signo <= 64; signo++) {
@@ -43,7 +45,8 @@ int snapshot_tasks(struct bpf_iter__task *ctx)
 		return 0;
 	if (t->pid != t->tgid) {
 		/* A signal to the process goes to any thread that does not block it, or that waits for it. */
-		if (t->exit_state || (t->blocked.sig[0] == t->group_leader->blocked.sig[0] && !t->real_blocked.sig[0]))
+		if (t->exit_state || (t->blocked.sig[0] == t->group_leader->blocked.sig[0] && !t->real_blocked.sig[0] &&
+				      !t->group_leader->exit_state))
 			return 0;
 		s.flags = F_THREAD;
 		s.task.tgid = t->tgid;

@@ -183,7 +183,7 @@ def _conclude(told: int, wrong: int, skipped: int, seconds: float, style: Style)
         return EXIT_FINDINGS
     many = f"{told} containers stopped, {told} right verdicts" if told > 1 else "A right verdict"
     print(style(f"{many}{left_out}, in {seconds:.1f} s.", "green", "bold"))
-    print("Next: sigtrace watch, on a node with containers; sigtrace trace -- CMD, for a program.")
+    print("Next: sigtrace watch, on a node with containers; sigtrace trace -- CMD.")
     return EXIT_OK
 
 

@@ -170,6 +170,7 @@ struct page_counter {
 struct mem_cgroup {
 	struct cgroup_subsys_state css;
 	struct page_counter memory;
+	struct page_counter memsw; /* of v1; v2 has `swap` in its place */
 	bool oom_group;
 };
 
@@ -233,6 +234,7 @@ struct bpf_raw_tracepoint_args {
 #define JOBCTL_TRAP_FREEZE (1UL << 23)
 /* include/linux/sched.h: the v1 freezer's mark, until v6.0 and since v6.1 (commit f5d39b020809) */
 #define PF_EXITING 0x00000004
+#define PF_FORKNOEXEC 0x00000040
 #define PF_FROZEN 0x00010000
 #define TASK_FROZEN 0x00008000
 /* include/uapi/asm-generic/siginfo.h */

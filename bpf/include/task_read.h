@@ -105,13 +105,13 @@ static __always_inline u32 FLAVOUR(signal_flags)(struct task_struct *t, u32 sign
 	u64 bit = 1ULL << ((signo - 1) & 63);
 	u64 state = bpf_core_field_exists(t->__state) ? READ(t, __state) : READ(old, state);
 	u32 group = READ(t, signal, flags), flags = READ(t, flags);
+	u64 dead = nonzero(READ(t, signal, live.counter)) ^ 1; /* the leader may have left while threads go on */
 
 	return flag_if(F_BLOCKED, READ(t, blocked.sig[0]) & bit) |
 	       flag_if(F_REAL_BLOCKED, READ(t, real_blocked.sig[0]) & bit) |
 	       flag_if(F_PENDING,
 		       (READ(t, pending.signal.sig[0]) | READ(t, signal, shared_pending.signal.sig[0])) & bit) |
 	       flag_if(F_PTRACED, READ(t, ptrace)) | flag_if(F_STOPPED, group & SIGNAL_STOP_STOPPED) |
-	       flag_if(F_LEAVING, flags & PF_EXITING) |
-	       flag_if(F_EXITING, (group & SIGNAL_GROUP_EXIT) | (flags & PF_EXITING)) |
+	       flag_if(F_LEAVING, dead) | flag_if(F_EXITING, (group & SIGNAL_GROUP_EXIT) | dead) |
 	       flag_if(F_FROZEN, (READ(t, jobctl) & JOBCTL_TRAP_FREEZE) | (state & TASK_FROZEN) | (flags & PF_FROZEN));
 }

@@ -48,6 +48,7 @@ enum flag {
 	F_OOM_GROUP = 1 << 19,	    /* memory.oom.group is set there */
 	F_THREAD = 1 << 20,	    /* of a snapshot: a thread whose masks differ from its leader's */
 	F_PARENT = 1 << 21,	    /* of a snapshot: the parent of the zombie in the record before it */
+	F_FORKED = 1 << 22,	    /* of an exit: it never executed a program of its own (PF_FORKNOEXEC) */
 };
 
 struct task_ref {
@@ -186,7 +187,7 @@ struct config {
 	u32 tell_all; /* tell every signal, exit, exec and reap */
 	u32 follow;   /* tell only what concerns processes in `followed` */
 	u32 children; /* and add their children to it */
-	u32 zero;
+	u32 huge;     /* 2 MiB in pages: so near to its limit a memory cgroup is that has none left */
 };
 
 _Static_assert(sizeof(struct task_ref) == 72, "task_ref");

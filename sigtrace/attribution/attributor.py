@@ -54,6 +54,8 @@ class Attributor:
         self._on_stop_signal = on_stop_signal
         self._names = names
         self._mains = Mains()
+        self._nested: OrderedDict[tuple[int, int], bool] = OrderedDict()
+        """inits, and whether they began inside a container"""
         self._workloads: OrderedDict[int, Workload] = OrderedDict()
         self._containers: OrderedDict[str, None] = OrderedDict()
         """paths of cgroups in which an init of a new PID namespace began, though their names say nothing"""
@@ -78,10 +80,11 @@ class Attributor:
                 self._names.gone(removed.container_id)
             return Observation(event, removed)
         task = event.task
-        if event.container_init and task is not None:
-            if self._is_nested(task, now):
-                event = dataclasses.replace(event, container_init=False)
-            else:
+        if event.ns_init and task is not None:
+            if self._is_nested(event, task, now):
+                if event.container_init:
+                    event = dataclasses.replace(event, container_init=False)
+            elif event.container_init:
                 self._init_began(task, now)
                 self._maybe_sandbox(task, now)
         workload = self._workload(event.task, now)
@@ -127,7 +130,19 @@ class Attributor:
             return OomScope.CONTAINER
         return OomScope.POD if pod_uid_of(above) else OomScope.NODE
 
-    def _is_nested(self, task: Task, now: int) -> bool:
+    def _is_nested(self, event: Event, task: Task, now: int) -> bool:
+        """Whether an init began inside a container: decided once, for its parent may die and an outsider adopt it."""
+        nested = self._nested.get(task.key)
+        if nested is None:
+            own = self._workload_of(task.cgroup_id, now)
+            if not event.container_init and (own is None or own.kind not in _WITH_MAIN):
+                return False  # a runtime's stage on its way
+            nested = self._nested[task.key] = not event.container_init or self._is_below(task, now)
+            if len(self._nested) > _CACHE_MAX:
+                self._nested.popitem(last=False)
+        return nested
+
+    def _is_below(self, task: Task, now: int) -> bool:
         """The kernel compares cgroups; an init in a cgroup below its parent's container's is not a container's own."""
         own, parent = self._workload_of(task.cgroup_id, now), self._workload_of(task.parent_cgroup_id, now)
         return own is not None and parent is not None and parent.kind in _WITH_MAIN and parent.cgroup == own.cgroup

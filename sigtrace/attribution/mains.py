@@ -10,19 +10,11 @@ from collections import OrderedDict
 from typing import Final
 
 from sigtrace.model.event import Event, Kind, Task
+from sigtrace.model.stages import is_stage
 
 _MAX: Final = 20_000
-_RUNTIMES: Final = frozenset({"runc", "crun", "youki", "conmon", "docker-init"})
 
 ProcessKey = tuple[int, int]
-
-
-def is_stage(task: Task) -> bool:
-    """Whether a runtime has not become the container's program yet: ``runc:[2:INIT]``, ``runc init``."""
-    if task.comm.startswith(("runc:[", "crun")):
-        return True
-    words = task.argv or ()
-    return len(words) > 1 and words[1] == "init" and words[0].rpartition("/")[2] in {*_RUNTIMES, "exe"}
 
 
 class Mains:
@@ -49,8 +41,10 @@ class Mains:
             return True
         told = told_pid == task.pid and not event.zombie
         sure = event.container_init or told
-        if event.zombie or (main is not None and not (sure and container in self._guessed)):
+        if event.zombie:
             return False
+        if main is not None and not (sure and container in self._guessed and (told or task.start_ns <= main[1])):
+            return False  # an init that is younger than who entered first is none of the container's own
         first = container not in self._mains
         if sure or (first and told_pid is None and self._enters(event, task)):
             self._mains[container] = task.key if event.kind is not Kind.EXIT else None

@@ -16,6 +16,7 @@ from sigtrace.detectors.stop import OOM_NS, Stop, is_stop_signal
 from sigtrace.model import signals
 from sigtrace.model.event import Disposition, Event, Kind, Result, Task
 from sigtrace.model.finding import ProcessEnd
+from sigtrace.model.stages import is_stage
 from sigtrace.model.workload import Observation, Workload
 
 _MAX: Final = 10_000
@@ -65,6 +66,8 @@ class Container:
 
     workload: Workload
     main: Task | None = None
+    found_ns: int | None = None
+    """when its main process was first seen, if it was there before sigtrace"""
     main_is_init: bool = False
     """of a PID namespace: default actions don't apply to it"""
     members: dict[ProcessKey, Member] = field(default_factory=dict)
@@ -229,6 +232,8 @@ class Containers:
     def _meet(self, container: Container, observation: Observation, task: Task) -> None:
         event = observation.event
         if observation.main:
+            if container.main is None and event.kind is Kind.TASK:
+                container.found_ns = event.time_ns
             if container.main is None or container.main.key != task.key or task.argv:
                 container.main = task
             container.main_is_init = event.ns_init
@@ -245,7 +250,7 @@ class Containers:
 
     @staticmethod
     def _enter(container: Container, event: Event, task: Task) -> None:
-        if task.key in container.entries:
+        if is_stage(task) or task.key in container.entries:
             return  # a shell that became its last command: what was asked for counts
         repeated = any(e.task.argv == task.argv for e in container.entries.values())
         container.entries[task.key] = Entry(task, event.time_ns, repeated=repeated)

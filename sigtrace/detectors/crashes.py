@@ -16,6 +16,7 @@ from typing import Any, Final
 from sigtrace.detectors.base import SECOND_NS, ProcessKey, Thresholds, Timers
 from sigtrace.detectors.containers import Container, Containers
 from sigtrace.detectors.judge import is_fault, is_own_doing
+from sigtrace.detectors.shell import SHELLS
 from sigtrace.detectors.words import finding_on, name_of, times
 from sigtrace.model.event import Event, Kind, Task
 from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Finding
@@ -24,8 +25,10 @@ from sigtrace.model.workload import Observation
 
 _KEPT: Final = 512
 _LOOPS_MAX: Final = 2_000
-#: A command that fails later than this was at work.
-_AT_WORK_NS: Final = 5_000_000_000
+#: A command that fails later than this was at work; what is sooner may be a script that tries again, or a time limit.
+_AT_WORK_NS: Final = 30_000_000_000
+#: From here on the limiter may have kept some.
+_EXACT: Final = 500
 _Key = tuple[int, ProcessKey, str]
 """container, parent, comm"""
 
@@ -116,7 +119,7 @@ class Crashes:
         for key in [k for k in self._loops if k[0] == container.workload.cgroup_id]:
             loop = self._loops.pop(key)
             if loop.told and loop.count > loop.told:
-                yield self._tell(container, loop)
+                yield self._tell(container, loop, closing=True)
             held = loop.held
             if held and held.event.wait_status and held.event.wait_status.code != status.code:
                 yield self._alone(container, held)
@@ -139,7 +142,7 @@ class Crashes:
                 self._timers.at(quiet_ns, self, token)
                 return
             if container and loop.count > loop.told:
-                yield self._tell(container, loop)
+                yield self._tell(container, loop, closing=True)
             del self._loops[token]
 
     def end(self, _now_ns: int) -> Iterable[Finding]:
@@ -151,7 +154,7 @@ class Crashes:
             if loop.held and loop.alone_ns is None:
                 yield self._alone(container, loop.held)
             if loop.told and loop.count > loop.told:
-                yield self._tell(container, loop)
+                yield self._tell(container, loop, closing=True)
         self._loops.clear()
 
     def _alone(self, container: Container, crash: Observation) -> Finding:
@@ -169,8 +172,9 @@ class Crashes:
             message=f"{name_of(task)}, a child of {by}, died of a fault: {status}; the container runs on",
         )
 
-    def _tell(self, container: Container, loop: _Loop) -> Finding:
+    def _tell(self, container: Container, loop: _Loop, *, closing: bool = False) -> Finding:
         loop.told = loop.count
+        least = "at least " if loop.count >= _EXACT else ""
         last, first = loop.crashes[-1], loop.crashes[0]
         event = last.event
         task, status = event.task or Task(0, 0), event.wait_status or WaitStatus(0)
@@ -192,8 +196,10 @@ class Crashes:
             count=loop.count,
             window_s=window_s,
             first_wall_ns=first.event.wall_ns,
-            message=f"{times(loop.count, 'process', 'processes')} died in {_span(window_s)}, and {hidden_by} replaced "
-            f"each: the last was {name_of(task)}, {_short(status)}, {_span(age_s)} old; before it {earlier}",
+            closing=closing,
+            message=f"{least}{times(loop.count, 'process', 'processes')} died in {_span(window_s)}, and "
+            f"{hidden_by} replaced each: the last was {name_of(task)}, {_short(status)}, {_span(age_s)} old; "
+            f"before it {earlier}",
             evidence=tuple(o.event for o in list(loop.crashes)[-EVIDENCE_MAX:]),
         )
 
@@ -202,7 +208,8 @@ def _failed_at_work(event: Event, parent: Task, task: Task) -> bool:
     status = event.wait_status
     if status is None or not status.exit_code:
         return False
-    return task.comm == parent.comm or event.time_ns - task.start_ns >= _AT_WORK_NS
+    worker = event.forked and task.comm == parent.comm and parent.comm not in SHELLS  # a shell's are its subshells
+    return worker or event.time_ns - task.start_ns >= _AT_WORK_NS
 
 
 def _short(status: WaitStatus | None) -> str:

@@ -201,8 +201,14 @@ class Dropped:
             window_s=fold.window_s,
             message=_message(fold, init, others, container),
             evidence=fold.evidence,
-            sender_role=role_of(first),
+            sender_role=role_of(_sent(first, container)),
         )
+
+
+def _sent(first: Observation, container: Container | None) -> Observation:
+    """A delivery says nothing of its sender; the stop signal does."""
+    requests = container.stop.requests if container and first.event.kind is Kind.SIGNAL_DELIVER else []
+    return next((r for r in reversed(requests) if r.event.signo == first.event.signo), first)
 
 
 def _is_unproven(fold: Fold) -> bool:

@@ -46,6 +46,8 @@ def _candidates(container: Container) -> list[Entry]:
     workload = container.workload
     if workload.asked:
         found = [e for e in container.entries.values() if is_declared(workload, e.task.argv or ())]
+    elif workload.runtime is not None and workload.pod_uid is None:
+        return []  # Docker and Podman know no hooks
     else:
         found = [e for e in container.entries.values() if not e.repeated and not is_interactive(e.task.argv or ())]
     return sorted(found, key=lambda e: e.began_ns, reverse=True)
@@ -103,6 +105,8 @@ def hook_that_stopped(container: Container, exited_ns: int) -> PreStop | None:
     if last is None or last.event.sender is None or exited_ns - last.event.time_ns > _WINDOW_NS:
         return None
     sender = last.event.sender
+    if container.workload.runtime is not None and container.workload.pod_uid is None:
+        return None
     entry = container.entries.get(sender.key) or container.entries.get(sender.parent_key)
     if entry is None or entry.began_ns > last.event.time_ns:
         return None

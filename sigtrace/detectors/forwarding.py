@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sigtrace.detectors.containers import Container, Containers, Member, kills
 from sigtrace.detectors.senders import role_of
-from sigtrace.detectors.shell import is_shell_form, script_of
+from sigtrace.detectors.shell import SHELLS, is_shell_form, script_of
 from sigtrace.detectors.words import among, finding_on, what_of
 from sigtrace.model import signals
 from sigtrace.model.event import Task
@@ -17,6 +17,7 @@ from sigtrace.model.workload import Observation
 CODE: Final = "signal-not-forwarded"
 #: Servers whose master tells its workers by a socket or a pipe, where no tracepoint sees it, or has its reasons to wait
 #: (PostgreSQL's SIGTERM waits for its clients).
+_IDLE: Final = ("sleep", "tail")
 _OTHER_WAYS: Final = ("nginx", "apache2", "httpd", "php-fpm", "openresty", "angie", "postgres")
 
 
@@ -25,9 +26,17 @@ def hearers(members: list[Member], signo: int) -> list[Member]:
     return [m for m in members if not m.ignores(signo)]
 
 
+def at_work(container: Container, members: list[Member], signo: int) -> list[Member]:
+    """Those that would hear it, but for what a shell keeps to wait with (``sleep 5 & wait``, ``tail -f``)."""
+    main = container.main
+    idle = main is not None and main.comm in SHELLS
+    found = hearers(members, signo)
+    return [m for m in found if not (idle and m.task.comm in _IDLE and main and m.task.parent_key == main.key)]
+
+
 def told_nobody(container: Container, request: Observation) -> bool:
     """Whether the main process accepted the stop signal, has others to tell, and told none of them."""
-    main, residents = container.main, hearers(container.residents(), request.event.signo)
+    main, residents = container.main, at_work(container, container.residents(), request.event.signo)
     if main is None or not residents or main.comm.startswith(_OTHER_WAYS):
         return False
     if container.listed_ns < request.event.time_ns:
@@ -52,7 +61,7 @@ class KeptWaiting:
         if request is None or not container.stop.delivered(request) or not told_nobody(container, request):
             return
         main = container.main
-        others = [m.task for m in hearers(container.residents(), request.event.signo)]
+        others = [m.task for m in at_work(container, container.residents(), request.event.signo)]
         is_shell = is_shell_form(main.argv or ()) or script_of(main.argv or ()) is not None
         yield finding_on(
             observation,

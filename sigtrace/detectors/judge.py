@@ -11,6 +11,7 @@ from sigtrace.detectors.entered import PreStop, hook_before, hook_that_stopped
 from sigtrace.detectors.forwarding import told_nobody
 from sigtrace.detectors.killers import cause_of_kill
 from sigtrace.detectors.pending import why_pending
+from sigtrace.detectors.stop import is_sent_otherwise
 from sigtrace.model import codes, signals
 from sigtrace.model.event import Disposition, Event, Task
 from sigtrace.model.waitstatus import WaitStatus
@@ -18,6 +19,8 @@ from sigtrace.model.workload import Observation
 
 #: A process that passes on the end of a child does so at once; a loaded machine is slow.
 _RELAY_NS: Final = 2_000_000_000
+_ANSWER_NS: Final = 1_000_000_000
+_ASKED_NS: Final = 60_000_000_000
 _FAULTS: Final = frozenset({"SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS"})
 
 
@@ -57,15 +60,19 @@ def judge(container: Container, exit_: Observation) -> Judgement:
         return _killed(container, request, hook)
     if status.signal:
         return _died(container, exit_, status.signal, request, hook)
+    if request and is_sent_otherwise(request) and not _followed(event, status, request):
+        request = hook = None  # a thread dump was asked for; the end is another matter
     relayed = _relayed(container, event, status)
-    if relayed and relayed.event.task and status.code == 128 + signals.SIGKILL:
-        task = relayed.event.task
-        if container.oom_near(relayed.event.time_ns, task.key) or _marked(container, task):
-            return Judgement("oom", "relayed", request, hook, task)
+    if status.code == 128 + signals.SIGKILL and (victim := _victim(container, event)):
+        return Judgement("oom", "relayed", request, hook, victim)
     if request and _accepted(container, request):
         if relayed and _by_default(container, relayed, request):
             return Judgement("terminated", "no-handler", request, hook, relayed.event.task)
         return Judgement("graceful", None, request, hook)
+    if request is None and (asked := _asked(container, event, status)):
+        if relayed and _by_default(container, relayed, asked):
+            return Judgement("terminated", "no-handler", asked, hook, relayed.event.task)
+        return Judgement("graceful", None, asked, hook)
     stopper = hook_that_stopped(container, event.time_ns) if request is None else None
     if stopper and (status.code == 0 or _was_asked_inside(container)):
         return Judgement("graceful", "pre-stop", None, stopper)
@@ -98,12 +105,35 @@ def _died(
     if is_fault(signo) and is_own_doing(stop.last, task, signo):
         return Judgement("crashed", "abort-as-pid1" if _aborted(container, event) else "fatal-signal", request, hook)
     if request is None or request.event.signo != signo:
-        if stop.last is None or stop.last.event.signo != signo or stop.last.event.sender is None:
+        if stop.last is None or stop.last.event.signo != signo or (stop.last.event.sender is None and is_fault(signo)):
             return Judgement("crashed", "fatal-signal", request, hook)
         request = stop.last  # an unusual one to stop with, but somebody sent it and it did
     if request.event.disposition is Disposition.HANDLER:
         return Judgement("graceful", None, request, hook)  # handled, then raised again
     return Judgement("terminated", "no-handler", request, hook)
+
+
+def _followed(exit_: Event, status: WaitStatus, request: Observation) -> bool:
+    """Whether the end is an answer to a signal that people also send for something else."""
+    soon = exit_.time_ns - request.event.time_ns <= _ANSWER_NS
+    return soon or status.code in (0, 128 + request.event.signo)
+
+
+def _asked(container: Container, exit_: Event, status: WaitStatus) -> Observation | None:
+    """A signal from a terminal, or from inside, that the main process took and passed on as 128 + n."""
+    last = container.stop.last
+    if last is None or status.code != 128 + last.event.signo or exit_.time_ns - last.event.time_ns > _ASKED_NS:
+        return None
+    event = last.event
+    return last if event.disposition is Disposition.HANDLER or event.waited or event.blocked else None
+
+
+def _victim(container: Container, exit_: Event) -> Task | None:
+    """The child that the OOM killer took and whose end a main process passes on, be it after some cleaning up."""
+    for mark in reversed(container.ooms):
+        if not mark.main and 0 <= exit_.time_ns - mark.event.time_ns <= _ASKED_NS:
+            return mark.event.task
+    return None
 
 
 def _was_asked_inside(container: Container) -> bool:
@@ -156,10 +186,6 @@ def _by_default(container: Container, death: Observation, request: Observation) 
     if status is None or task is None or status.signal != request.event.signo:
         return False
     return container.handled.get(task.key) is not True
-
-
-def _marked(container: Container, task: Task) -> bool:
-    return any(m.event.task and m.event.task.key == task.key for m in container.ooms)
 
 
 def why_unanswered(container: Container, request: Observation) -> str:

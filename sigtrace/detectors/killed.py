@@ -134,6 +134,8 @@ class Killed:
             return container.stop.oom in marks or (bool(marks) and first is not marks[0])
         if container.oom_near(event.time_ns) and event.info is Info.PRIV:
             return True  # it shares the victim's memory
+        if event.sender and event.task and event.sender.key == event.task.key:
+            return True  # its own doing (kill -9 $$)
         if event.info is Info.NOINFO and event.group:
             return True  # its parent's death signal
         main_kill = container.stop.kill
@@ -179,7 +181,7 @@ def _message(container: Container, kill: Observation, killing: Killing, count: i
     how = "ended it through cgroup.kill" if mechanism_of(kill, oom=False) is Mechanism.CGROUP_KILL else "sent SIGKILL"
     if killing.request is None:
         to = "" if kill.main else f" to {victim}"
-        return f"{who_sent(kill)} {how}{to}; not the OOM killer{more}"
+        return f"{who_sent(kill)} {how}{to}; not the OOM killer{_before(container, kill)}{more}"
     request = killing.request
     after_s = (event.time_ns - request.event.time_ns) / 1e9
     text = (
@@ -188,6 +190,15 @@ def _message(container: Container, kill: Observation, killing: Killing, count: i
     if killing.hook:
         text += f"; the preStop hook had taken {killing.hook.seconds:.1f} s before it"
     return text
+
+
+def _before(container: Container, kill: Observation) -> str:
+    """A stop signal that came from somebody else."""
+    asked = container.stop.before(kill) if kill.main else None
+    if asked is None:
+        return ""
+    ago_s = (kill.event.time_ns - asked.event.time_ns) / 1e9
+    return f"; {signals.name(asked.event.signo)} had come {ago_s:.1f} s before, from {who_sent(asked)}"
 
 
 def _scope(container: Container, kill: Observation) -> str:

@@ -8,12 +8,14 @@ from typing import Final
 from sigtrace.detectors.containers import Container
 from sigtrace.detectors.entered import EARLY_NS, PreStop, hook_before, used_up_unseen
 from sigtrace.detectors.senders import role_of
-from sigtrace.detectors.stop import limit_ns
+from sigtrace.detectors.stop import SLACK_NS, limit_ns
 from sigtrace.model import codes
 from sigtrace.model.event import Info
 from sigtrace.model.finding import Certainty, Mechanism, SenderRole
 from sigtrace.model.workload import Observation
 
+#: The grace period of Kubernetes, where none is known.
+_USUAL_NS: Final = 30_000_000_000
 _BY_ROLE: Final = {
     SenderRole.RUNTIME: ("no-stop-signal", Certainty.HEURISTIC),
     SenderRole.KUBELET: ("no-stop-signal", Certainty.HEURISTIC),
@@ -48,7 +50,16 @@ def cause_of_kill(container: Container, kill: Observation) -> Killing:
     if not kill.main and entered and role in (SenderRole.RUNTIME, SenderRole.KUBELET):
         return Killing("exec-timeout", Certainty.HEURISTIC)
     cause, certainty = _BY_ROLE.get(role, (codes.UNKNOWN, Certainty.INFERRED))
+    if cause in ("no-stop-signal", "unit-stop") and kill.main and _may_have_been_asked(container, kill):
+        return Killing(codes.UNKNOWN, Certainty.INFERRED)
     return Killing(cause, certainty)
+
+
+def _may_have_been_asked(container: Container, kill: Observation) -> bool:
+    """Whether the stop signal may have come before sigtrace did."""
+    limit = limit_ns(kill)
+    patience_ns = (_USUAL_NS if limit is None else limit) + SLACK_NS
+    return container.found_ns is not None and kill.event.time_ns - container.found_ns < patience_ns
 
 
 def _of_stop(container: Container, kill: Observation, request: Observation) -> Killing:

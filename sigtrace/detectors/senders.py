@@ -10,7 +10,7 @@ from sigtrace.model.workload import Observation
 
 #: comm is cut to 15 bytes by the kernel.
 _RUNTIMES: Final = frozenset(
-    {"runc", "crun", "youki", "conmon", "dockerd", "docker", "containerd", "podman", "crio", "nerdctl", "ctr"}
+    "runc crun youki conmon conmonrs dockerd docker containerd podman crio nerdctl ctr".split()
 )
 _SHELLS: Final = frozenset(
     {"sh", "dash", "bash", "ash", "zsh", "ksh", "fish", "kill", "pkill", "killall", "htop", "top"}
@@ -28,11 +28,14 @@ def role_of(observation: Observation) -> SenderRole:
         return SenderRole.KERNEL if event.info is Info.PRIV else SenderRole.UNKNOWN
     own, other = observation.workload, observation.sender_workload
     if own and other and own.is_container and other.is_container:
-        return _kin(event, sender) if own.cgroup_id == other.cgroup_id else SenderRole.OTHER_CONTAINER
+        if own.cgroup_id == other.cgroup_id:
+            return _kin(event, sender)
+        if not (own.cgroup or "").startswith((other.cgroup or "?") + "/"):
+            return SenderRole.OTHER_CONTAINER  # else the one it runs in: kind, Docker in Docker
     comm = sender.comm
     if comm in _RUNTIMES or comm.startswith(("runc:", "containerd-shim")):
         return SenderRole.RUNTIME
-    if comm == "kubelet":
+    if comm in ("kubelet", "kubelite", "k3s-server", "k3s-agent"):
         return SenderRole.KUBELET
     if comm == "systemd":
         return SenderRole.SYSTEMD

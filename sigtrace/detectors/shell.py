@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-_SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "mksh", "rbash"})
+#: Names of shells.
+SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh", "mksh", "rbash"})
 #: Long options of bash that take the next word.
 _WITH_WORD: Final = frozenset({"--rcfile", "--init-file"})
 
@@ -18,7 +19,7 @@ def _shell_words(argv: Sequence[str]) -> Sequence[str]:
     name = argv[0].rsplit("/", 1)[-1].lstrip("-")
     if name == "busybox" and len(argv) > 1:
         return _shell_words(argv[1:])
-    return argv[1:] if name in _SHELLS else ()
+    return argv[1:] if name in SHELLS else ()
 
 
 def _read(argv: Sequence[str]) -> tuple[bool, str | None]:
@@ -50,7 +51,7 @@ def script_of(argv: Sequence[str]) -> str | None:
 def is_interactive(argv: Sequence[str]) -> bool:
     """A shell with nothing to run: somebody types (``kubectl exec -it … sh``)."""
     name = argv[0].rsplit("/", 1)[-1].lstrip("-") if argv else ""
-    return name in _SHELLS and _read(argv) == (False, None)
+    return name in SHELLS and _read(argv) == (False, None)
 
 
 def shell_command(argv: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sigtrace.detectors.base import ProcessKey, Timers
 from sigtrace.detectors.containers import Container, Containers, Member
-from sigtrace.detectors.forwarding import exited_first, hearers
+from sigtrace.detectors.forwarding import at_work, exited_first
 from sigtrace.detectors.judge import Judgement, judge
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.stop import OOM_NS
@@ -124,7 +124,9 @@ class Shutdowns:
             crash = _crash(observation, main, judgement)
             self.found(crash)
             yield crash
-        since = judgement.request.event.time_ns if judgement.request else 0
+        container.main = main
+        began = judgement.request or container.stop.kill or observation
+        since = began.event.time_ns
         left = {m.task.key: m for m in container.others() if m.seen_ns >= since}  # who was not seen since may be gone
         for member in left.values():
             member.entered = container.came_in(member)  # its ancestors will be gone when the story is told
@@ -167,7 +169,7 @@ class Shutdowns:
         still = list(ending.left.values()) if container.main_is_init else []
         outcome, cause = judgement.outcome, judgement.cause
         signo = judgement.request.event.signo if judgement.request else signals.SIGTERM
-        torn_down = hearers([m for m in [*ending.torn_down, *still] if not container.came_in(m)], signo)
+        torn_down = at_work(container, [m for m in [*ending.torn_down, *still] if not container.came_in(m)], signo)
         if outcome in _IN_TIME and judgement.request and torn_down:
             outcome, cause = "incomplete", "main-exited-first"
             finding = exited_first(exit_, container, ending.main, judgement.request, torn_down)
@@ -191,7 +193,8 @@ class Shutdowns:
         since_ns = (began.event if began else event).time_ns  # before it: of a stop that came to nothing
         others = [end for at_ns, end in container.ends if at_ns >= since_ns]
         ends = [own, *others, *(ProcessEnd(m.task) for m in ending.left.values())]
-        basis = [o.event for o in (request, stop.kill) if o]
+        earlier = stop.before(stop.kill) if request is None and stop.kill else None
+        basis = [o.event for o in (request or earlier, stop.kill) if o]
         hook = judgement.hook
         mark = _mark_of(container, judgement) if outcome == "oom" else None
         return Shutdown(
@@ -240,6 +243,7 @@ def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
         "fatal-signal": f"{what_of(main)} died of a fault: {status}",
         "abort-as-pid1": f"{what_of(main)} called abort(): as PID 1 it is spared SIGABRT, so it ended with {status}",
         "exit-status": f"{what_of(main)} ended by itself with {status}, and nobody had asked",
+        **({"exit-status": "the runtime could not start the program"} if main.comm.startswith("runc:[") else {}),
     }.get(cause, f"{what_of(main)} ended with {status}")
     if judgement.origin:
         text = f"{what_of(main)} ended with {status}: it passed on the end of {name_of(judgement.origin)}"
@@ -294,4 +298,4 @@ def _main_ended(outcome: str, judgement: Judgement, killed: bool) -> Ended:
         return Ended.CRASHED
     if outcome == "terminated" and not judgement.origin:
         return Ended.DEFAULT
-    return Ended.HANDLED if judgement.request else Ended.EXITED
+    return Ended.HANDLED if judgement.request and outcome != "exited" else Ended.EXITED

@@ -19,8 +19,7 @@ OOM_NS: Final = 100_000_000
 _SYSTEMD_STOP: Final = signals.SIGRTMIN + 3
 #: Where no grace limit is known, a request is forgotten after this (the kernel's mark lasts as long).
 WINDOW_NS: Final = 600_000_000_000
-#: Signals that people also send for something else (a JVM's thread dump): a stop only if the end follows soon.
-_ALSO_OTHERWISE: Final = frozenset({signals.SIGINT, signals.SIGQUIT})
+#: A signal that people also send for something else is a stop only if the end follows this soon.
 _OTHERWISE_NS: Final = 60_000_000_000
 #: Who ends its own patience by other processes than the one that asked.
 _STOPPERS: Final = frozenset({SenderRole.RUNTIME, SenderRole.KUBELET, SenderRole.SYSTEMD})
@@ -38,14 +37,27 @@ def is_configured(observation: Observation) -> bool:
 
 
 def is_stop_signal(observation: Observation) -> bool:
-    """Whether it asks the main process to end: SIGHUP only where it is the configured stop signal."""
-    wanted = (signals.SIGTERM, signals.SIGINT, signals.SIGQUIT, _SYSTEMD_STOP)
-    return is_configured(observation) or observation.event.signo in wanted
+    """Whether it asks the main process to end.
+
+    SIGHUP and others only where they are declared; or where nobody told what is declared, and a runtime sent them.
+    """
+    signo, workload = observation.event.signo, observation.workload
+    if is_configured(observation) or signo in (signals.SIGTERM, signals.SIGINT, signals.SIGQUIT, _SYSTEMD_STOP):
+        return True
+    untold = workload is not None and not workload.asked and signals.is_fatal(signo) and signo != signals.SIGKILL
+    return untold and role_of(observation) in _STOPPERS
 
 
 def is_sent_otherwise(observation: Observation) -> bool:
-    """Whether people also send it for something else than the end."""
-    return observation.event.signo in _ALSO_OTHERWISE and not is_configured(observation)
+    """Whether people also send it for something else than the end: a thread dump, a reload."""
+    return observation.event.signo not in (signals.SIGTERM, _SYSTEMD_STOP) and not is_configured(observation)
+
+
+def _window_ns(request: Observation) -> int:
+    """How long it may be the reason of an end."""
+    limit = limit_ns(request)
+    window_ns = WINDOW_NS if limit is None else limit + SLACK_NS
+    return min(window_ns, _OTHERWISE_NS) if is_sent_otherwise(request) else window_ns
 
 
 @dataclass(slots=True)
@@ -70,34 +82,40 @@ class Stop:
         """The stop signal to which the SIGKILL belongs, if it belongs to one.
 
         Within the grace limit and 5 s; where no limit is known, only if a runtime, or one and the same process, sent
-        both (of whom the user said "stop", and whose patience ended).
+        both (of whom the user said "stop", and whose patience ended). Of several: the one of whoever stops containers,
+        and the one after which the time was just up.
         """
         kill = self.kill
         if kill is None:
             return None
         limit = limit_ns(kill)
-        for request in reversed(self.requests):
+        window = WINDOW_NS if limit is None else limit + SLACK_NS
+        found = []
+        for number, request in enumerate(self.requests):
             gap = kill.event.time_ns - request.event.time_ns
-            if gap < 0:
+            if not 0 <= gap <= window:
                 continue
-            if gap > (WINDOW_NS if limit is None else limit + SLACK_NS):
-                break
-            if limit is not None or same_sender(request.event, kill.event):
-                return request
-            if role_of(request) is role_of(kill) and role_of(kill) in _STOPPERS:
-                return request
-        return None
+            role = role_of(request)
+            same = same_sender(request.event, kill.event) or (role is role_of(kill) and role in _STOPPERS)
+            if limit is None and not same:
+                continue
+            fits = -abs(gap - limit) if limit is not None else number
+            found.append((same or is_configured(request), fits, number, request))
+        return max(found, key=lambda f: f[:3])[3] if found else None
 
     def request(self, exited_ns: int) -> Observation | None:
-        """The stop signal that counts: the SIGKILL's own, else the latest that is not too old to be the reason."""
+        """The stop signal that counts: the SIGKILL's own, else the latest that was heard and is not too old."""
         if self.kill or not self.requests:
             return self.request_of_kill()
-        latest = self.requests[-1]
-        limit = limit_ns(latest)
-        window_ns = WINDOW_NS if limit is None else limit + SLACK_NS
-        if is_sent_otherwise(latest):
-            window_ns = min(window_ns, _OTHERWISE_NS)
-        return latest if exited_ns - latest.event.time_ns <= window_ns else None
+        valid = [r for r in self.requests if 0 <= exited_ns - r.event.time_ns <= _window_ns(r)]
+        heard = [r for r in valid if self.delivered(r) or r.event.disposition is Disposition.HANDLER]
+        found = heard or valid
+        return found[-1] if found else None
+
+    def before(self, kill: Observation) -> Observation | None:
+        """A stop signal that came before the SIGKILL, whoever sent it, if not long before."""
+        latest = self.requests[-1] if self.requests else None
+        return latest if latest and 0 <= kill.event.time_ns - latest.event.time_ns <= WINDOW_NS else None
 
     def ask(self, request: Observation) -> None:
         """Somebody outside asks the main process to end."""

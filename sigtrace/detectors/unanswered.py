@@ -20,6 +20,7 @@ CODE: Final = "stop-unanswered"
 #: It may be at work still: with no limit known, patience is all that can be had.
 _MAY_WORK: Final = ("slow", "not-forwarded", codes.UNKNOWN)
 _MAX: Final = 10_000
+_DUMPS: Final = (signals.SIGINT, signals.SIGQUIT)
 
 
 class Unanswered:
@@ -59,12 +60,11 @@ class Unanswered:
             return
         cause = why_unanswered(container, request)
         waited_ns = now_ns - request.event.time_ns
-        if cause in _MAY_WORK:
-            if is_sent_otherwise(request):
-                return  # a thread dump was asked for, and made
-            if limit_ns(request) is None and waited_ns < WINDOW_NS:
-                self._timers.at(request.event.time_ns + WINDOW_NS, self, token)
-                return
+        if is_sent_otherwise(request) and (cause in _MAY_WORK or request.event.signo not in _DUMPS):
+            return  # a thread dump was asked for, and made; or a reload
+        if cause in _MAY_WORK and limit_ns(request) is None and waited_ns < WINDOW_NS:
+            self._timers.at(request.event.time_ns + WINDOW_NS, self, token)
+            return
         event = request.event
         yield finding_on(
             request,
@@ -74,7 +74,7 @@ class Unanswered:
             subject=container.main,
             time_ns=now_ns,
             wall_ns=event.wall_ns + waited_ns,
-            message=f"{what_of(container.main)} got {signals.name(event.signo)} {waited_ns / 1e9:.0f} s ago and is "
+            message=f"{what_of(container.main)} got {signals.name(event.signo)} {waited_ns / 1e9:.1f} s ago and is "
             f"still there; nothing followed",
             sender_role=role_of(request),
         )

@@ -38,6 +38,8 @@ class _Debt:
     zombies: dict[ProcessKey, Event] = field(default_factory=dict)
     severity: Severity | None = None
     pids_max: int | None = None
+    settles_ns: int | None = None
+    """when to look whether more came with the first"""
 
 
 class Zombies:
@@ -55,10 +57,10 @@ class Zombies:
         if task is None:
             return
         if event.kind is Kind.REAP:
-            yield from self._gone(task.key)
+            yield from self._gone(task.key, event.time_ns)
         elif event.kind is Kind.TASK and event.zombie and event.parent:
             moved = task.key in self._owners
-            yield from self._gone(task.key)  # from the parent it had before
+            yield from self._gone(task.key, event.time_ns, reaped=False)  # from the parent it had before
             container = self._containers.of(observation)
             if container is None or len(self._owners) >= _MAX:
                 return
@@ -77,7 +79,7 @@ class Zombies:
             debt.fold.add(event)
             self._owners[task.key] = key
 
-    def _gone(self, zombie: ProcessKey) -> Iterable[Finding]:
+    def _gone(self, zombie: ProcessKey, now_ns: int, *, reaped: bool = True) -> Iterable[Finding]:
         """Reaped, or another's now."""
         key = self._owners.pop(zombie, None)
         debt = self._debts.get(key) if key else None
@@ -86,8 +88,11 @@ class Zombies:
         debt.zombies.pop(zombie, None)
         if not debt.zombies:
             del self._debts[key]
-            if debt.fold.told and debt.fold.count > debt.fold.told and (c := self._containers.of(debt.fold.first)):
-                yield self._tell(c, debt, debt.fold.last_ns, paid=True)
+            container = self._containers.of(debt.fold.first)
+            if (
+                reaped and debt.fold.told and container and not container.stopping(now_ns)
+            ):  # else nobody reaped: they went with it
+                yield self._tell(container, debt, now_ns, paid=True)
 
     def due(self, token: Any, now_ns: int) -> Iterable[Finding]:
         """A listing is through."""
@@ -101,7 +106,13 @@ class Zombies:
             self._timers.at(now_ns + _STOPPING_NS, self, token)
             return
         worse = debt.severity is not None and self._severity(container, debt) > debt.severity
-        if not debt.fold.told or debt.fold.count >= 10 * debt.fold.told or worse:
+        settled = False
+        if debt.settles_ns is not None and now_ns >= debt.settles_ns:
+            debt.settles_ns, settled = None, debt.fold.count > debt.fold.told
+        if not debt.fold.told or debt.fold.count >= 10 * debt.fold.told or worse or settled:
+            if not debt.fold.told:  # many at once may be in more than one listing
+                debt.settles_ns = now_ns + _INHERITED_NS
+                self._timers.at(debt.settles_ns, self, token)
             yield self._tell(container, debt, now_ns)
 
     def end(self, _now_ns: int) -> Iterable[Finding]:
@@ -126,6 +137,7 @@ class Zombies:
             CODE,
             _cause(container, debt),
             pids_share=_share(debt),
+            closing=paid,
             certainty=Certainty.OBSERVED,
             subject=oldest.task,
             parent=debt.parent,

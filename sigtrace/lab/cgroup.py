@@ -74,7 +74,8 @@ class LabCgroup:
     def _make(self) -> None:
         for _ in range(100):
             # Another lab may end between the two and take the empty folder with it.
-            self.path.parent.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # exist_ok looks again, and may find it gone
+                self.path.parent.mkdir()
             with contextlib.suppress(FileNotFoundError):
                 return self.path.mkdir()
         raise OSError(errno.EBUSY, f"{self.path.parent} vanishes again and again")

@@ -164,6 +164,8 @@ class Event:
     """its parent lives in another PID namespace"""
     cgroup_entered: bool = False
     """its parent's cgroup is another"""
+    forked: bool = False
+    """of EXIT: it never executed a program of its own, as a forked worker"""
     zombie: bool = False
     exit_ns: int = 0
     """of a zombie's TASK: when it exited, CLOCK_BOOTTIME; 0: before sigtrace was there"""

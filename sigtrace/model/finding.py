@@ -64,6 +64,8 @@ class Finding:
     signo: int = 0
     count: int = 1
     first_wall_ns: int = 0
+    closing: bool = False
+    """the last of a fold: it is over"""
     main: bool = False
     """its subject is the main process of its container"""
     window_s: float | None = None

@@ -117,6 +117,7 @@ def finding_record(finding: Finding) -> Record:
         "mechanism": finding.mechanism.value if finding.mechanism else None,
         "sender_role": finding.sender_role.value if finding.sender_role else None,
         "origin": task_record(finding.origin),
+        "closing": finding.closing,
         "evidence": [event_record(Observation(e, finding.workload)) for e in finding.evidence],
         "trace_id": None,
     }

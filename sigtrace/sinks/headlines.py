@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sigtrace.model import signals
-from sigtrace.model.event import Task
+from sigtrace.model.event import Kind, Task
 from sigtrace.model.finding import Finding, Shutdown
 from sigtrace.model.waitstatus import WaitStatus
 
@@ -47,7 +47,7 @@ def headline(shutdown: Shutdown) -> str:
     if outcome == "escalated":
         return f"SIGKILL after {seconds(shutdown.grace_s)}: {_escalated(shutdown, name)}"
     if outcome == "killed":
-        return _killed(cause)
+        return _killed(shutdown, cause)
     if outcome == "oom":
         return _oom(shutdown)
     if outcome == "crashed":
@@ -77,7 +77,7 @@ def _escalated(shutdown: Shutdown, name: str) -> str:
     }.get(shutdown.cause or "", f"{name} did not end it")
 
 
-def _killed(cause: str) -> str:
+def _killed(shutdown: Shutdown, cause: str) -> str:
     by = {
         "manual": "SIGKILL from a shell or tool on the node",
         "no-stop-signal": "SIGKILL from the runtime",
@@ -86,6 +86,8 @@ def _killed(cause: str) -> str:
         "by-child": "SIGKILL from one of its children",
         "by-peer": "SIGKILL from a process beside it",
     }.get(cause)
+    if any(event.signo != signals.SIGKILL and event.kind is Kind.SIGNAL_GENERATE for event in shutdown.evidence):
+        return f"{by or 'SIGKILL'}, some time after a stop signal from somebody else ({cause})"
     return f"{by or 'SIGKILL'}; no stop signal was seen before it ({cause})"
 
 

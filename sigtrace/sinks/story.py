@@ -84,12 +84,13 @@ def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) ->
     main = _which(shutdown.main)
     for event in shutdown.evidence:
         if event.kind is Kind.SIGNAL_GENERATE and event.signo == signals.SIGKILL:
-            over = f"; the grace period was over after {seconds(shutdown.grace_s)}" if shutdown.grace_s else ""
-            lines += _row(style, event.wall_ns, f"SIGKILL → {main}{over}", _sender(event))
+            how = " through cgroup.kill" if event.info is Info.NOINFO and not event.group else ""
+            lines += _row(style, event.wall_ns, f"SIGKILL → {main}{how}{_over(shutdown)}", _sender(event))
         elif event.kind is Kind.SIGNAL_GENERATE:
             notes = [_sender(event)]
             notes += [f.message for f in dropped if f.signo == event.signo]
-            if not dropped and shutdown.outcome == "escalated":
+            exact = any(f.code in _EXACT for f in findings)
+            if not dropped and not exact and shutdown.outcome == "escalated":
                 notes.append(codes.OUTCOMES["escalated"].causes[shutdown.cause or codes.UNKNOWN].meaning)
             lines += _row(style, event.wall_ns, f"{signals.name(event.signo)} → {_target(shutdown.main)}", *notes)
         elif event.kind is Kind.EXIT:
@@ -112,11 +113,27 @@ def _beside(findings: list[Finding]) -> list[str]:
     return [f.message for f in findings if f.code in told]
 
 
+#: Findings whose message says exactly why a stop signal did not end it.
+_EXACT: Final = ("signal-pending", "signal-not-forwarded", "signal-ignored")
+
+
+def _over(shutdown: Shutdown) -> str:
+    """Whether the time was up."""
+    if not shutdown.grace_s:
+        return ""
+    if shutdown.cause in ("grace-shortened", "pre-stop-overran"):
+        limit = f" of {shutdown.grace_limit_s:g} s" if shutdown.grace_limit_s else ""
+        return f" after {seconds(shutdown.grace_s)}{limit}"
+    return f"; the grace period was over after {seconds(shutdown.grace_s)}"
+
+
 def _rest(shutdown: Shutdown, style: Style) -> list[str]:
     """What the other processes made of it, in a line; and the preStop hook."""
     lines = []
     if shutdown.pre_stop_s is not None:
-        lines += style.wrap(f"the preStop hook took {seconds(shutdown.pre_stop_s)}", _INDENT, "  preStop")
+        sure = shutdown.workload.asked
+        what = "the preStop hook took" if sure else "a command that had entered, perhaps the preStop hook, took"
+        lines += style.wrap(f"{what} {seconds(shutdown.pre_stop_s)}", _INDENT, "  preStop")
     others = Counter(p.ended.value if p.ended else "not seen to end" for p in shutdown.processes[1:])
     if others:
         lines += style.wrap(", ".join(f"{n} {how}" for how, n in others.most_common()), _INDENT, "  others")
@@ -127,14 +144,15 @@ def finding_story(finding: Finding, style: Style) -> list[str]:
     """A finding that belongs to no shutdown."""
     whose = finding.workload.title if finding.workload else "sigtrace"
     colour = _COLOURS[finding.severity]
-    what = f"{finding.severity.word}: {title(finding)} ({finding.code}, {finding.cause})"
+    over = "over: " if finding.closing else ""
+    what = f"{finding.severity.word}: {over}{title(finding)} ({finding.code}, {finding.cause})"
     lines = _head(style, finding.wall_ns, whose, what, colour)
     if finding.subject and finding.code not in _ABOUT_MANY:
         lines += style.wrap(_target(finding.subject), _INDENT)
     lines += style.wrap(finding.message, _INDENT)
     if finding.code == "crash-masked":
         lines += style.wrap(_HIDDEN, _INDENT, "  note")
-    if finding.advice:
+    if finding.advice and not finding.closing:
         lines += _fix(style, finding.advice)
     return lines
 

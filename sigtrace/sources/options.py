@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,5 +61,5 @@ class BpfOptions:
             self.tell_all,
             bool(self.follow) or self.children,
             self.children,
-            0,
+            (2 << 20) // os.sysconf("SC_PAGE_SIZE"),
         )

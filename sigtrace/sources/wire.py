@@ -67,6 +67,7 @@ class Flag(IntFlag):
     OOM_GROUP = 1 << 19
     THREAD = 1 << 20
     PARENT = 1 << 21
+    FORKED = 1 << 22
 
 
 class Ledger(IntEnum):

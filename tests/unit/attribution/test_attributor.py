@@ -134,9 +134,15 @@ def test_an_init_below_its_parents_container_is_nested(attributor):
 
 def test_an_init_below_its_parents_lab_container_is_nested_too(attributor):
     attributor.observe(event(BOX, LAB, init=True))
-    observation = attributor.observe(event(BOX_SUB, BOX, init=True))
+    inner = dataclasses.replace(
+        event(BOX_SUB, BOX, init=True), task=Task(6, 6, cgroup_id=BOX_SUB, parent_cgroup_id=BOX)
+    )
+    observation = attributor.observe(inner)
     assert not observation.event.container_init
     assert observation.workload.container_name == "box"
+    # Its parent dies, and whoever adopts it lives outside: it stays what it was.
+    adopted = dataclasses.replace(inner, task=dataclasses.replace(inner.task, parent_cgroup_id=LAB))
+    assert not attributor.observe(adopted).event.container_init
 
 
 def test_a_container_in_a_container_is_its_own(attributor, cgroups):

@@ -6,7 +6,7 @@ import pytest
 
 from sigtrace.detectors import containers as module
 from sigtrace.detectors.containers import Containers, kills
-from sigtrace.detectors.stop import is_stop_signal
+from sigtrace.detectors.stop import is_sent_otherwise, is_stop_signal
 from sigtrace.model import signals
 from sigtrace.model.event import Result
 from sigtrace.model.workload import WorkloadKind
@@ -156,7 +156,7 @@ def test_these_ask_a_container_to_stop(signo):
 
 @pytest.mark.parametrize("signo", [s for s in range(1, 65) if s not in {2, 3, 15, 37}])
 def test_all_others_only_if_they_are_the_configured_stop_signal(signo):
-    assert not is_stop_signal(BOX.signal(0, signo))
+    assert not is_stop_signal(BOX.signal(0, signo, BASH))
     assert is_stop_signal(Container(stop_signal=signo).signal(0, signo))
 
 
@@ -170,8 +170,8 @@ def test_all_others_only_if_they_are_the_configured_stop_signal(signo):
         BOX.term(0, teardown=True, sender=None),
         BOX.term(0, exiting=True, result=Result.IGNORED, disposition=HANDLED["disposition"]),
         BOX.term(0, leaving=True),
-        BOX.signal(0, signals.SIGHUP),
-        BOX.signal(0, signals.number("USR1")),
+        BOX.signal(0, signals.SIGHUP, BASH),
+        BOX.signal(0, signals.number("USR1"), BASH),
         HOST.term(0, sender=HOST.child()),
     ],
 )
@@ -308,3 +308,12 @@ def test_the_listing_of_a_stop_corrects_who_is_still_there():
     )
     assert "gunicorn (pid 3) was never told" in dropped.message
     assert [p.task.comm for p in shutdown.processes] == ["init", "gunicorn"]
+
+
+def test_a_runtimes_signal_asks_to_stop_while_nobody_told_what_is_declared():
+    """podman stop of an image with STOPSIGNAL SIGUSR1, and no socket to ask; `docker kill -s HUP` may be a reload."""
+    usr1 = signals.number("USR1")
+    assert is_stop_signal(BOX.signal(0, usr1))
+    assert not is_stop_signal(Container(asked=True).signal(0, usr1))
+    assert not is_stop_signal(BOX.signal(0, signals.SIGURG))
+    assert is_sent_otherwise(BOX.signal(0, usr1))

@@ -40,6 +40,11 @@ def worker(k, born, comm="worker", parent=None):
     return BOX.child(k, comm, parent, start_ns=born)
 
 
+def forked(steps):
+    """They never executed a program of their own."""
+    return [dataclasses.replace(o, event=dataclasses.replace(o.event, forked=True)) for o in steps]
+
+
 def loop(times=3, status=SEGFAULT, *, every=MINUTE, lives=None, comm="worker", parent=None, begin=MINUTE):
     """A worker that dies again and again, each replaced at once."""
     lives = every - MS if lives is None else lives
@@ -67,8 +72,16 @@ def test_workers_that_exit_with_a_status_are_a_loop_too_if_they_were_at_work():
 
 def test_forked_workers_that_fail_at_once_are_a_loop():
     # as gunicorn's, which fail while they load the application: they are what their parent is
-    (finding,) = crashes(loop(status=exited(3), every=S, lives=100 * MS, comm="init"))
+    (finding,) = crashes(forked(loop(status=exited(3), every=S, lives=100 * MS, comm="init")))
     assert finding.code == "crash-masked"
+    assert not crashes(loop(status=exited(3), every=S, lives=100 * MS, comm="init")), "it executed another program"
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash", "busybox"])
+def test_a_shells_subshells_are_no_workers(shell):
+    # until (echo >/dev/tcp/db/5432); do sleep 1; done
+    parent = BOX.child(90, shell)
+    assert not crashes(forked(loop(30, exited(1), every=S, lives=30 * MS, comm=shell, parent=parent)))
 
 
 @pytest.mark.parametrize("comm", ["pg_isready", "nc", "curl", "test"])

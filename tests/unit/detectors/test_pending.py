@@ -9,6 +9,7 @@ from sigtrace.model.event import Result
 from sigtrace.model.finding import Certainty
 from sigtrace.model.workload import WorkloadKind
 from tests.unit.detectors.events import (
+    BASH,
     BLOCKED,
     BY_DEFAULT,
     DROPPED,
@@ -112,8 +113,8 @@ def test_each_signal_is_told_once():
     [
         BOX.term(S, task=BOX.child(), **BLOCKED),
         BOX.term(S, sender=BOX.child(), **BLOCKED),
-        BOX.signal(S, signals.SIGHUP, **BLOCKED),
-        BOX.signal(S, signals.number("USR1"), **BLOCKED),
+        BOX.signal(S, signals.SIGHUP, BASH, **BLOCKED),
+        BOX.signal(S, signals.number("USR1"), BASH, **BLOCKED),
     ],
 )
 def test_only_what_asks_the_main_process_from_outside_to_end_is_waited_for(observation):

@@ -7,6 +7,7 @@ from sigtrace.model import codes, signals
 from sigtrace.model.finding import Ended, Shutdown
 from sigtrace.model.workload import WorkloadKind
 from tests.unit.detectors.events import (
+    BASH,
     BLOCKED,
     BY_DEFAULT,
     DROPPED,
@@ -158,7 +159,7 @@ def test_a_configured_stop_signal_counts_and_sighup_alone_does_not():
     hup = Container(stop_signal=signals.SIGHUP)
     asked = shutdown_of(hup.signal(S, signals.SIGHUP, **HANDLED), hup.exit(2 * S, exited(0)))
     assert (asked.outcome, asked.stop_signo) == ("graceful", signals.SIGHUP)
-    assert verdict(BOX.signal(S, signals.SIGHUP, **HANDLED), BOX.exit(2 * S, exited(0))) == ("exited", None)
+    assert verdict(BOX.signal(S, signals.SIGHUP, BASH, **HANDLED), BOX.exit(2 * S, exited(0))) == ("exited", None)
 
 
 def test_a_stop_signal_from_inside_asks_for_nothing():

@@ -143,7 +143,7 @@ def test_every_event_is_json_with_the_keys_of_its_kind(event, workload, sender_w
 def test_every_finding_is_json_with_the_contracts_keys(finding):
     record = as_json(verdict_record(finding))
     assert record["type"] == "finding"
-    assert set(record) == COMMON | FINDING | {"mechanism", "sender_role", "origin"}
+    assert set(record) == COMMON | FINDING | {"mechanism", "sender_role", "origin", "closing"}
     assert len(record["evidence"]) == len(finding.evidence)
     assert {e["type"] for e in record["evidence"]} <= {"event"}
 
