@@ -11,7 +11,7 @@ import io
 import sys
 from pathlib import Path
 
-from sigtrace.agent import run_in_background
+from sigtrace.capture import run_in_background
 from sigtrace.demonstration import Known, Verdicts, capture_for, mismatch
 from sigtrace.lab.needs import unmet
 from sigtrace.lab.scenario import run

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sigtrace.detectors.base import SECOND_NS, ProcessKey, Thresholds, Timers
-from sigtrace.detectors.containers import Container, Containers
+from sigtrace.detectors.container import Container
+from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.judge import is_fault, is_own_doing
 from sigtrace.detectors.shell import SHELLS
 from sigtrace.detectors.words import finding_on, name_of, times

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from sigtrace.detectors.base import ProcessKey, Timers
-from sigtrace.detectors.containers import Container, Containers, kills
+from sigtrace.detectors.container import Container, kills
+from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.fold import OPEN_MAX, Fold, Folds
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.shell import is_shell_form, script_of, shell_command

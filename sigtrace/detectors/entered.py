@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sigtrace.detectors.containers import Container, Entry
+from sigtrace.detectors.container import Container, Entry
 from sigtrace.detectors.shell import is_interactive
 from sigtrace.model.event import Event
 from sigtrace.model.workload import PreStopKind, Workload

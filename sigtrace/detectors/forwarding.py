@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sigtrace.detectors.containers import Container, Containers, Member, kills
+from sigtrace.detectors.container import Container, Member, kills
+from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.shell import SHELLS, is_shell_form, script_of
 from sigtrace.detectors.words import among, finding_on, what_of

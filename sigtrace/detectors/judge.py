@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sigtrace.detectors.containers import Container
+from sigtrace.detectors.container import Container
 from sigtrace.detectors.dropped import is_late_drop, is_lost
 from sigtrace.detectors.entered import PreStop, hook_before, hook_that_stopped
 from sigtrace.detectors.forwarding import told_nobody

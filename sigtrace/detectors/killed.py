@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sigtrace.detectors.base import ProcessKey, Timers
-from sigtrace.detectors.containers import Container, Containers, kills
+from sigtrace.detectors.container import Container, kills
+from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.fold import Fold, Folds
 from sigtrace.detectors.judge import why_unanswered
 from sigtrace.detectors.killers import Killing, cause_of_kill, mechanism_of

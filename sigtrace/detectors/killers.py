@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from sigtrace.detectors.containers import Container
+from sigtrace.detectors.container import Container
 from sigtrace.detectors.entered import EARLY_NS, PreStop, hook_before, used_up_unseen
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.stop import SLACK_NS, limit_ns

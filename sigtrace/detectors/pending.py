@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from sigtrace.detectors.base import SECOND_NS, ProcessKey, Thresholds, Timers
-from sigtrace.detectors.containers import Container, Containers, kills
+from sigtrace.detectors.container import Container, kills
+from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.stop import is_stop_signal
 from sigtrace.detectors.words import finding_on, what_of

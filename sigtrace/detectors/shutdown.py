@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sigtrace.detectors.base import ProcessKey, Timers
-from sigtrace.detectors.containers import Container, Containers, Member
+from sigtrace.detectors.container import Container, Member
+from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.forwarding import at_work, exited_first
 from sigtrace.detectors.judge import Judgement, judge
 from sigtrace.detectors.senders import role_of

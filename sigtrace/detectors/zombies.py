@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sigtrace.detectors.base import ProcessKey, Timers
-from sigtrace.detectors.containers import Container, Containers
+from sigtrace.detectors.container import Container
+from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.fold import Fold
 from sigtrace.detectors.words import finding_on, name_of, times, what_of
 from sigtrace.model import codes

@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from sigtrace.agent import Capture, run_in_background
+from sigtrace.capture import Capture, run_in_background
 from sigtrace.model.event import Kind
 from sigtrace.model.finding import Finding, Shutdown
 from sigtrace.sinks.chosen import Tally

@@ -1,6 +1,6 @@
 """A capture in the background for tests that stop many containers, and what it said of each."""
 
-from sigtrace.agent import run_in_background
+from sigtrace.capture import run_in_background
 from sigtrace.demonstration import Known, Verdicts, capture_for, mismatch
 from sigtrace.lab.scenario import run
 from sigtrace.lab.scenarios import SCENARIOS

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sigtrace.agent import Capture, run_in_background
+from sigtrace.capture import Capture, run_in_background
 from sigtrace.lab.container import Container
 from sigtrace.model.event import Kind
 from sigtrace.sinks.chosen import Tally

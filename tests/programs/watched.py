@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 
-from sigtrace.agent import Capture, run_in_background
+from sigtrace.capture import Capture, run_in_background
 from sigtrace.demonstration import Verdicts
 from sigtrace.model.finding import Finding
 from sigtrace.model.record import verdict_record

@@ -26,10 +26,11 @@ LAYERS: dict[str, set[str]] = {
     "tui": {"model", "sinks.base"},
     "lab": {"model", "errors"},
     "pipeline": {"model", "errors", *PROTOCOLS},
-    "agent": {"model", "errors", "config", "sources", "attribution", "detectors", "sinks", "tui", "pipeline", "lab"},
+    "capture": {"model", "errors", "sources", "attribution", "detectors", "sinks", "pipeline"},
+    "agent": {"model", "errors", "config", "sources", "attribution", "detectors", "sinks", "tui", "capture", "lab"},
     "auditor": {"model", "errors", "audit", "attribution", "sinks", "sources"},
-    "recorder": {"model", "errors", "agent", "detectors", "pipeline", "sinks", "sources"},
-    "demonstration": {"model", "errors", "agent", "detectors.base", "lab", "sinks", "sources"},
+    "recorder": {"model", "errors", "agent", "capture", "detectors", "pipeline", "sinks", "sources"},
+    "demonstration": {"model", "errors", "agent", "capture", "detectors.base", "lab", "sinks", "sources"},
     # doctor asks each backend itself why it is refused
     "cli": {
         "agent",

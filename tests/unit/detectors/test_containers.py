@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from sigtrace.detectors import containers as module
-from sigtrace.detectors.containers import Containers, kills
+from sigtrace.detectors.container import kills
+from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.stop import is_sent_otherwise, is_stop_signal
 from sigtrace.model import signals
 from sigtrace.model.event import Result
