@@ -117,14 +117,15 @@ def mismatch(scenario: Scenario, result: Result, shutdown: Shutdown, findings: l
     expect = scenario.expect
     got = {(f.code, f.cause) for f in findings}
     # What repeats is folded into a finding that opens and one that ends, with a higher count.
-    twice = len(findings) - len({(f.code, f.cause, f.count) for f in findings})
+    twice = len(findings) - len({(f.code, f.cause, f.count, f.closing) for f in findings})
     differences = []
     if result.surprises:
         differences.append(f"the container itself was not as intended: {', '.join(result.surprises)}")
     if got != expect.findings:
         differences.append(f"findings {sorted(got)} instead of {sorted(expect.findings)}")
     if twice:
-        differences.append(f"findings told twice: {[f'{f.code}/{f.cause} ×{f.count}' for f in findings]}")
+        told = [f"{f.code}/{f.cause} ×{f.count}{' (over)' if f.closing else ''}" for f in findings]
+        differences.append(f"findings told twice: {told}")
     if (shutdown.outcome, shutdown.cause) != (expect.outcome, expect.cause):
         differences.append(f"outcome {shutdown.outcome}/{shutdown.cause}, not {expect.outcome}/{expect.cause}")
     if shutdown.wait_status != result.wait_status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
@@ -15,7 +15,7 @@ from sigtrace.lab.cgroups import MemoryLimit
 from sigtrace.lab.container import Container
 from sigtrace.lab.folder import Folder
 from sigtrace.lab.outside import Outside
-from sigtrace.lab.process import PATIENCE_S, argv_of, descendants_of, now_ns, until
+from sigtrace.lab.process import PATIENCE_S, ReapedError, argv_of, descendants_of, now_ns, until
 from sigtrace.lab.scene import Act, Scene, nothing
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ GRACE_S: Final = 0.3
 #: thresholds have to be lower: it looks for zombies once a second.
 ZOMBIE_AFTER_S: Final = 2.0
 UNANSWERED_AFTER_S: Final = 1.0
+
+#: A run whose PID 1 was reaped unseen is done again, so often.
+_TRIES: Final = 2
 
 # One process that is PID 1 of a namespace and there for others to join, as a pod's pause.
 _PAUSE: Final = "trap 'exit 0' TERM INT; exec 3<>requests; read -r end <&3"
@@ -174,6 +177,13 @@ def run(
         raise HostError(f"the scenario {scenario.name} can't be run here: {reason}", next_step="choose another")
     name = container or f"{scenario.name}-{secrets.token_hex(3)}"
     grace_s = grace_s if scenario.expect.killed else PATIENCE_S
+    for _ in range(_TRIES):
+        with suppress(ReapedError):
+            return _run(scenario, grace_s, name, zombie_after_s, unanswered_after_s)
+    return _run(scenario, grace_s, name, zombie_after_s, unanswered_after_s)
+
+
+def _run(scenario: Scenario, grace_s: float, name: str, zombie_after_s: float, unanswered_after_s: float) -> Result:
     with ExitStack() as outer:
         folder = outer.enter_context(Folder(scenario.files))
         box = outer.enter_context(_container(scenario, name, folder, outer))

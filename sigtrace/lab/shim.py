@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from sigtrace.errors import HostError, RunError
-from sigtrace.lab.process import PATIENCE_S, Child, now_ns, pipe, read_available, readable, zombie_status
+from sigtrace.lab.process import PATIENCE_S, Child, ReapedError, now_ns, pipe, read_available, readable, zombie_status
 from sigtrace.model.text import printable
 
 if TYPE_CHECKING:
@@ -49,9 +49,11 @@ class Shim:
             for end in (orders, told, output):
                 os.close(end)
         try:
-            # Of a zombie too, which it may already be: the shim leaves it alone until it hears from us.
+            # Of a zombie too, which it may already be: the shim leaves it alone until it hears from us (almost always).
             self.init_pid = self._told_pid(report)
             self._init_fd = os.pidfd_open(self.init_pid)
+        except ProcessLookupError as error:
+            raise ReapedError(f"pid {self.init_pid} of container {self.name} is gone") from error
         finally:
             os.close(report)
 
