@@ -54,7 +54,8 @@ def is_lost(observation: Observation) -> bool:
     if is_drop(event):
         return True
     ignored = event.result is Result.IGNORED and event.disposition is Disposition.DEFAULT and not event.exiting
-    return event.kind is Kind.SIGNAL_GENERATE and observation.main and ignored and is_configured(observation)
+    asks = event.kind is Kind.SIGNAL_GENERATE and observation.main and event.outside
+    return asks and ignored and is_configured(observation)
 
 
 def _sent_itself(event: Event) -> bool:

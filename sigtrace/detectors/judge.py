@@ -163,8 +163,9 @@ def _accepted(container: Container, request: Observation) -> bool:
 
 
 def _dropped_late(container: Container, request: Observation) -> bool:
+    """Be it after it was handled: who handles it may then raise it again to end by it."""
     event = request.event
-    return not container.stop.delivered(request) and any(
+    return any(
         is_late_drop(d) and d.signo == event.signo and d.time_ns >= event.time_ns for d in container.stop.deliveries
     )
 

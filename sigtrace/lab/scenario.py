@@ -31,7 +31,7 @@ GRACE_S: Final = 0.3
 #: Seconds that nothing happens in scenarios of zombies, and in those of a stop signal that nothing follows. sigtrace's
 #: thresholds have to be lower: it looks for zombies once a second.
 ZOMBIE_AFTER_S: Final = 2.0
-UNANSWERED_AFTER_S: Final = 1.0
+UNANSWERED_AFTER_S: Final = 6.0
 
 #: A run whose PID 1 was reaped unseen is done again, so often.
 _TRIES: Final = 2

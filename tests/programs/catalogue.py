@@ -99,7 +99,11 @@ _APACHE = Program(
 
 # The default action of SIGWINCH is to do nothing, at PID 1 and elsewhere: no drop by the rule book.
 _WINCH_TO_DASH = Expected(
-    "escalated", "ignored", 137, frozenset({EXPIRED}), "the default action of SIGWINCH is to ignore it, and `sh` does"
+    "escalated",
+    "dropped",
+    137,
+    frozenset({"signal-dropped/shell-form", EXPIRED}),
+    "declared as the stop signal, SIGWINCH ends at `sh`, whose default action is to ignore it",
 )
 
 _UNDECLARED = "without a runtime that tells STOPSIGNAL nobody can know that SIGWINCH asks for the end"
@@ -138,12 +142,15 @@ _RAISED_IN_VAIN = Expected(
     "escalated",
     "dropped",
     137,
-    frozenset({"signal-dropped/from-inside", EXPIRED}),
+    frozenset({"signal-dropped/no-handler", EXPIRED}),
     "its handler cleans up, restores the default action, sends SIGTERM again; at PID 1 that is dropped, and it stays",
 )
 
-_SMART = replace(
-    NOT_FORWARDED,
+_SMART = Expected(
+    "escalated",
+    "slow",
+    137,
+    frozenset({EXPIRED}),
     why="the smart shutdown (SIGTERM) waits for clients, and tells no other process before they have gone",
 )
 

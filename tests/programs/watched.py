@@ -17,20 +17,28 @@ from tests.programs.case import GRACE_S, Seen
 from tests.programs.catalogue import CASES
 
 
-def _as_a_runtime_tells(workload: Workload) -> Workload:
-    """The grace period, and the stop signal that the image declares."""
-    case = CASES.get((workload.container_name or "").rpartition("-")[0])
-    if case is None:
-        return workload
-    signo = case.program.signo if case.program.declared else None
-    return dataclasses.replace(workload, grace_limit_s=GRACE_S, stop_signal=signo)
+class _Runtime:
+    """Tells the grace period, and the stop signal that the image declares."""
+
+    def get(self, workload: Workload) -> Workload:
+        case = CASES.get((workload.container_name or "").rpartition("-")[0])
+        if case is None:
+            return workload
+        signo = case.program.signo if case.program.declared else None
+        return dataclasses.replace(workload, grace_limit_s=GRACE_S, stop_signal=signo)
+
+    def prefetch(self, container_id: str, runtime: str | None = None) -> None:
+        pass
+
+    def gone(self, container_id: str) -> None:
+        pass
 
 
 @contextlib.contextmanager
 def watching() -> Iterator[Verdicts]:
     """Captures while it is open; afterwards the verdicts are complete. Raises HostError where it can't."""
     verdicts = Verdicts()
-    with Capture("bpf", BpfOptions(), [verdicts], details=_as_a_runtime_tells) as capture:
+    with Capture("bpf", BpfOptions(), [verdicts], names=_Runtime()) as capture:
         capture.ready()
         finish = run_in_background(capture)
         try:
