@@ -170,7 +170,8 @@ def test_a_leader_that_is_dead_while_its_threads_live_is_no_zombie(seen, folder)
         box.start(["python3", "leader.py"])
         box.wait_ready(b"ready")
         wait_for(lambda: seen.of(box), "the other one, which is a zombie")
-        assert [z.task.ns_pid for z in seen.of(box).values()] == [3]
+        (zombie,) = seen.of(box).values()
+        assert zombie.task.ns_pid > 2, "2 is the one whose leader has left; its thread may have taken 3"
 
 
 def test_zombies_from_before_are_told_once_they_have_been_watched_for_long_enough(bpf_host, folder):
