@@ -1,4 +1,4 @@
-"""Real container runtimes, each of the tests' own. Started once a session, because that takes a second."""
+"""Real container runtimes, each of the tests' own: a second for each module, and gone when others count signals."""
 
 import os
 import shutil
@@ -30,14 +30,14 @@ def short_folder():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cri(short_folder):
-    """A containerd, see containerd.py. What a test starts in it ends with the session, at the latest."""
+    """A containerd, see containerd.py. What a test starts in it ends with its module, at the latest."""
     with containerd(short_folder()) as one:
         yield one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pods(short_folder):
     """A Podman, see podman.py."""
     with podman(short_folder()) as one:
