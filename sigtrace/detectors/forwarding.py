@@ -16,9 +16,10 @@ from sigtrace.model.finding import Certainty, Finding
 from sigtrace.model.workload import Observation
 
 CODE: Final = "signal-not-forwarded"
+#: What a shell keeps to wait with.
+_IDLE: Final = ("sleep", "tail")
 #: Servers whose master tells its workers by a socket or a pipe, where no tracepoint sees it, or has its reasons to wait
 #: (PostgreSQL's SIGTERM waits for its clients).
-_IDLE: Final = ("sleep", "tail")
 _OTHER_WAYS: Final = ("nginx", "apache2", "httpd", "php-fpm", "openresty", "angie", "postgres")
 
 

@@ -7,7 +7,6 @@ from typing import Final
 from sigtrace.model import signals
 from sigtrace.model.event import Kind, Task
 from sigtrace.model.finding import Finding, Shutdown
-from sigtrace.model.waitstatus import WaitStatus
 
 #: Findings in words; their code stands behind, for `sigtrace explain`.
 _TITLES: Final = {
@@ -31,10 +30,6 @@ def seconds(value: float | None) -> str:
     return f"{value:.1f} s" if value >= 0.1 else f"{value * 1000:.0f} ms" if value >= 0.001 else "under 1 ms"
 
 
-def _status(status: WaitStatus) -> str:
-    return str(status)
-
-
 def _name(task: Task | None) -> str:
     return f"{task.comm} (pid {task.ns_pid or task.pid})" if task else "a process"
 
@@ -52,16 +47,16 @@ def headline(shutdown: Shutdown) -> str:
         return _oom(shutdown)
     if outcome == "crashed":
         if cause == "relayed":
-            return f"crashed: it passed on the end of {_name(shutdown.origin)}, {_status(shutdown.wait_status)}"
+            return f"crashed: it passed on the end of {_name(shutdown.origin)}, {shutdown.wait_status}"
         abort = "abort() as PID 1, " if cause == "abort-as-pid1" else ""
-        return f"crashed: {abort}{_status(shutdown.wait_status)}"
+        return f"crashed: {abort}{shutdown.wait_status}"
     if outcome == "incomplete":
         return f"left in {took}, before the others: they were torn down at work"
     if outcome == "graceful":
         return f"graceful: a command from outside stopped it ({cause})" if cause else f"graceful in {took}"
     if outcome == "terminated":
         return f"ended by {name}'s default action in {took}: nothing was cleaned up"
-    return f"{outcome}: {_status(shutdown.wait_status)}"
+    return f"{outcome}: {shutdown.wait_status}"
 
 
 def _escalated(shutdown: Shutdown, name: str) -> str:

@@ -255,7 +255,8 @@ class BpfSource:
     def ledger(self) -> dict[str, int]:
         """The kernel's ledger by name: recorded, limited, and what found no room."""
         recorded = zip(("recorded_event", "recorded_life"), self._rings, strict=False)
-        return {name: ring.produced() for name, ring in recorded} | self._ledger.read()
+        listings = {"listings_failed": self._listings.failed if self._listings else 0}
+        return {name: ring.produced() for name, ring in recorded} | listings | self._ledger.read()
 
     def watch(self, pid: int, start_ns: int) -> None:
         """It is a container's main process, though no init: what it gets, and its end, is never limited away."""
