@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sigtrace import __version__
-from sigtrace.agent import SHOWN, Stop, finish_writing, stop_signals, until
+from sigtrace.commands import SHOWN, Stop, finish_writing, stop_signals, until
 from sigtrace.capture import Capture, tell
 from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain

@@ -45,9 +45,9 @@ def try_bpf() -> None:
 
 def ask_runtimes() -> list[SocketStatus]:
     """Each runtime's socket that is there, and what it answers."""
-    from sigtrace import agent
+    from sigtrace import commands
 
-    return agent.ask_runtimes()
+    return commands.ask_runtimes()
 
 
 @click.command()

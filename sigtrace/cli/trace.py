@@ -45,9 +45,9 @@ def trace(
         raise UsageError("--pid and a command exclude each other", next_step="leave one out")
     if pid and not os.path.isdir(f"/proc/{pid}"):
         raise UsageError(f"there is no process {pid}", next_step="give the pid as this host numbers it (ps -e)")
-    from sigtrace import agent
+    from sigtrace import commands
 
-    return agent.trace(
+    return commands.trace(
         output=output,
         backend=backend,
         duration_s=duration,

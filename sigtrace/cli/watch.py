@@ -31,9 +31,9 @@ def watch(
     fail_on: str | None,
 ) -> int:
     """Verdicts as they happen: one story for each container's shutdown, and every other finding."""
-    from sigtrace import agent
+    from sigtrace import commands
 
-    return agent.watch(
+    return commands.watch(
         output=output,
         backend=backend,
         duration_s=duration,

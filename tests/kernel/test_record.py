@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sigtrace.agent import SHOWN
+from sigtrace.commands import SHOWN
 from sigtrace.capture import Capture, run_in_background
 from sigtrace.demonstration import Verdicts
 from sigtrace.detectors.base import Thresholds

@@ -1,4 +1,4 @@
-"""Wires the stages together and runs them: the one file that knows them all."""
+"""What `watch` and `trace` do: they wire a capture to what prints it."""
 
 from __future__ import annotations
 
