@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from sigtrace.commands import stop_signals
 from sigtrace.capture import Capture, run_in_background
+from sigtrace.commands import stop_signals
 from sigtrace.detectors.base import Thresholds
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, HostError, RunError
 from sigtrace.lab.container import cgroup_name

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sigtrace import __version__
-from sigtrace.commands import SHOWN, Stop, finish_writing, stop_signals, until
 from sigtrace.capture import Capture, tell
+from sigtrace.commands import SHOWN, Stop, finish_writing, stop_signals, until
 from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, RunError

@@ -28,9 +28,12 @@ COMMANDS: Final = {
     "demo": ("sigtrace.cli.demo:demo", "Failing shutdowns in containers of its own making, explained live."),
     "trace": ("sigtrace.cli.trace:trace", "The events themselves: who signals whom, who exits and how."),
     "watch": ("sigtrace.cli.watch:watch", "Verdicts as they happen: a story for each container's shutdown."),
+    "why": ("sigtrace.cli.why:why", "What already happened, from the running agent."),
+    "top": ("sigtrace.cli.top:top", "A live view of the node's containers, trouble first."),
     "audit": ("sigtrace.cli.audit:audit", "Which running containers would not hear their stop signal, and why."),
     "record": ("sigtrace.cli.record:record", "Keep events in a file, to look at them later or elsewhere."),
     "replay": ("sigtrace.cli.replay:replay", "The verdicts on what was recorded, the same on any machine."),
+    "agent": ("sigtrace.cli.agent:agent", "The node daemon: OTLP, Prometheus, health, and what why and top read."),
     "explain": ("sigtrace.cli.explain:explain", "What an exit code, a signal, a mask or a finding means."),
     "doctor": ("sigtrace.cli.doctor:doctor", "What this host can do, and what to change."),
 }

@@ -102,7 +102,8 @@ def test_root_without_any_capability_is_told_which():
 def test_another_user_is_told_what_to_do(command):
     # It becomes nobody only after the imports: the interpreter or the checkout may lie where nobody may look.
     become = (
-        "import sys, os; from sigtrace.cli import main, watch, trace, demo; from sigtrace import commands, demonstration; "
+        "import sys, os; from sigtrace.cli import main, watch, trace, demo; "
+        "from sigtrace import commands, demonstration; "
         "os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(main.main(sys.argv[1:]))"
     )
     line = refusal(sys.executable, "-c", become, *command)

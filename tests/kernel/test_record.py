@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sigtrace.commands import SHOWN
 from sigtrace.capture import Capture, run_in_background
+from sigtrace.commands import SHOWN
 from sigtrace.demonstration import Verdicts
 from sigtrace.detectors.base import Thresholds
 from sigtrace.lab.scenario import run as run_scenario
