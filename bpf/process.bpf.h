@@ -14,6 +14,8 @@ static __always_inline u32 wait_status_of(struct task_struct *t)
 
 static __always_inline bool exit_matters(const struct zombie *zombie, const struct process_key *key)
 {
+	if (is_unwanted(zombie->task.cgroup))
+		return false;
 	if (config.follow)
 		return bpf_map_lookup_elem(&followed, key);
 	return config.tell_all || zombie->wait_status || zombie->flags & (F_NS_INIT | F_CGROUP_ENTERED) ||

@@ -197,8 +197,13 @@ SEC("tp_btf/signal_generate")
 int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct task_struct *target, int group,
 	     int result)
 {
-	count_signal(cgroup_of(target), signo, result);
+	u64 cgroup = cgroup_of(target);
+
+	count_signal(cgroup, signo, result);
 	if (!(config.signal_mask & BIT(signo)))
+		return 0;
+	/* Whoever is current may be no sender (timers): then it is told, and user space leaves it out. */
+	if (is_unwanted(cgroup) && is_unwanted(WITH_CURRENT(cgroup_of)))
 		return 0;
 	if (!config.tell_all && !config.follow && (BIT(signo) & CHURN || !may_matter(target, signo)))
 		return 0;
@@ -230,6 +235,8 @@ int BPF_PROG(signal_deliver, int signo, struct kernel_siginfo *siginfo, struct k
 	if (info == INFO_REAL)
 		code = code_of(siginfo);
 	cgroup = WITH_CURRENT(cgroup_of);
+	if (is_unwanted(cgroup))
+		return 0;
 	if (!config.follow && !config.tell_all) {
 		WITH_CURRENT(key_of, &key);
 		if (!((WITH_CURRENT(is_ns_init) || is_watched(&key)) &&

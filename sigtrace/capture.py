@@ -12,13 +12,16 @@ from typing import Final, Self
 
 from sigtrace.attribution.attributor import Attributor, Names
 from sigtrace.attribution.cgroups import Cgroups
+from sigtrace.attribution.runtimes.base import SocketStatus
 from sigtrace.attribution.runtimes.lookup import Runtimes
 from sigtrace.attribution.runtimes.sockets import given
 from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain
 from sigtrace.errors import HostError
+from sigtrace.model.workload import Workload
 from sigtrace.pipeline import Feed, Pipeline, Recorder
 from sigtrace.sinks.base import Sink
+from sigtrace.sources.base import Counts
 from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.host import read_host
 from sigtrace.sources.options import BpfOptions
@@ -61,7 +64,7 @@ class Capture:
         self._cgroups = Cgroups(host.hierarchy.mount)
         self._runtimes = None if names else Runtimes(given(sockets) if sockets else None)
         self.sinks = sinks
-        attributor = Attributor(
+        self._attributor = Attributor(
             self._cgroups,
             os.uname().nodename,
             on_main=self._source.watch,
@@ -70,7 +73,7 @@ class Capture:
         )
         self.thresholds = thresholds or Thresholds()
         pipeline = Pipeline(Chain(self.thresholds), sinks, recorder)
-        self.feed = Feed(self._source, attributor, pipeline, sinks)
+        self.feed = Feed(self._source, self._attributor, pipeline, sinks)
 
     def __enter__(self) -> Self:
         if self._runtimes is not None:
@@ -112,6 +115,23 @@ class Capture:
     def lost(self) -> dict[str, int]:
         """The kernel's ledger."""
         return self._source.ledger()
+
+    def counts(self) -> Counts:
+        """What the kernel counted since the source was opened."""
+        return self._source.counts()
+
+    def judged(self, cgroup: int, unwanted: bool) -> None:
+        """Whether the kernel may leave out what concerns nobody but this cgroup."""
+        if self._source.unwanted is not None:
+            (self._source.unwanted.add if unwanted else self._source.unwanted.discard)(cgroup)
+
+    def workload_of(self, cgroup: int) -> Workload | None:
+        """Whose this cgroup is, by its id. For the pipeline's thread (a sink's ``pass_time``)."""
+        return self._attributor.workload_of(cgroup, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+
+    def runtimes(self) -> list[SocketStatus]:
+        """How it stands with each runtime's socket."""
+        return self._runtimes.status() if self._runtimes is not None else []
 
 
 def tell(line: str) -> None:

@@ -145,6 +145,7 @@ def trace(
             tell_all=everything,
             follow=followed,
             children=command is not None,
+            filtered=not chosen.is_open,
             events_bytes=(32 if everything else 4) << 20,
         )
         try:
@@ -154,7 +155,8 @@ def trace(
                 sink = Jsonl(writer, events=shown, verdicts=False)
             else:
                 sink = EventText(writer, Style.of(sys.stdout), shown)
-            with Capture(backend, options, [Filtered(sink, chosen)], sockets=sockets) as capture:
+            with Capture(backend, options, [], sockets=sockets) as capture:
+                capture.sinks.append(Filtered(sink, chosen, None if chosen.is_open else capture.judged))
                 capture.ready()
                 if command:
                     command.release()

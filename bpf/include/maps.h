@@ -109,6 +109,14 @@ struct {
 	__type(value, u32);
 } followed SEC(".maps");
 
+/* Cgroups that the user did not ask for, as user space finds out (config.filtered). */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, u64);
+	__type(value, u32);
+} unwanted SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, LEDGER_SIZE);
@@ -151,6 +159,12 @@ static __always_inline u64 declared_stop_signals(void)
 	struct gate *gate = bpf_map_lookup_elem(&gates, &zero);
 
 	return gate ? gate->asks : 0;
+}
+
+/* Signals and exits there are nobody's business; execs are told: a container may begin there. */
+static __always_inline bool is_unwanted(u64 cgroup)
+{
+	return config.filtered && bpf_map_lookup_elem(&unwanted, &cgroup);
 }
 
 static __always_inline void enter(u32 cause)

@@ -188,6 +188,8 @@ struct config {
 	u32 follow;   /* tell only what concerns processes in `followed` */
 	u32 children; /* and add their children to it */
 	u32 huge;     /* 2 MiB in pages: so near to its limit a memory cgroup is that has none left */
+	u32 filtered; /* what concerns only cgroups in `unwanted` is not told */
+	u32 zero;
 };
 
 _Static_assert(sizeof(struct task_ref) == 72, "task_ref");
@@ -198,6 +200,6 @@ _Static_assert(sizeof(struct signalfd) == 24, "signalfd");
 _Static_assert(sizeof(struct count_key) == 12, "count_key");
 _Static_assert(sizeof(struct slot) == 24, "slot");
 _Static_assert(sizeof(struct zombie) == 88, "zombie");
-_Static_assert(sizeof(struct config) == 184, "config");
+_Static_assert(sizeof(struct config) == 192, "config");
 
 #endif

@@ -16,6 +16,8 @@ from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKin
 #: Workloads kept. Far more than a node has; a cgroup that comes back is looked up again.
 _CACHE_MAX: Final = 20_000
 
+# Looking a member up in its enum takes as long as all else that a comparison does.
+_MKDIR, _RMDIR, _EXEC, _TASK, _OOM = Kind.CGROUP_MKDIR, Kind.CGROUP_RMDIR, Kind.EXEC, Kind.TASK, Kind.OOM_KILL
 _WITH_MAIN: Final = (WorkloadKind.CONTAINER, WorkloadKind.SANDBOX)
 
 
@@ -53,17 +55,21 @@ class Attributor:
         self._on_main = on_main
         self._on_stop_signal = on_stop_signal
         self._names = names
+        self._stop_signals: set[int] = set()
+        """those that were told"""
         self._mains = Mains()
         self._nested: OrderedDict[tuple[int, int], bool] = OrderedDict()
         """inits, and whether they began inside a container"""
+        self._began: OrderedDict[int, int] = OrderedDict()
+        """cgroups in which an init was seen, and when it started"""
         self._workloads: OrderedDict[int, Workload] = OrderedDict()
         self._containers: OrderedDict[str, None] = OrderedDict()
         """paths of cgroups in which an init of a new PID namespace began, though their names say nothing"""
 
     def observe(self, event: Event) -> Observation:
         """Attribute one event. Events must come in time order."""
-        now = event.time_ns
-        if event.kind is Kind.CGROUP_MKDIR:
+        now, kind = event.time_ns, event.kind
+        if kind is _MKDIR:
             self._cgroups.made(event.cgroup_id, event.cgroup_parent_id, event.cgroup_name)
             self._workloads.pop(event.cgroup_id, None)
             self._mains.forget(event.cgroup_id)
@@ -73,7 +79,7 @@ class Attributor:
             if self._names is not None and made.container_id and made.container_path == path:
                 self._names.prefetch(made.container_id, made.runtime)
             return Observation(event)
-        if event.kind is Kind.CGROUP_RMDIR:
+        if kind is _RMDIR:
             self._cgroups.removed(event.cgroup_id)
             removed = self._workloads.pop(event.cgroup_id, None)
             if self._names is not None and removed and removed.container_id and removed.cgroup_id == event.cgroup_id:
@@ -81,10 +87,15 @@ class Attributor:
             return Observation(event, removed)
         task = event.task
         if event.ns_init and task is not None:
-            if self._is_nested(event, task, now):
+            nested = self._nested.get(task.key)
+            if nested is None:
+                nested = self._is_nested(event, task, now)
+            if nested:
                 if event.container_init:
                     event = dataclasses.replace(event, container_init=False)
-            elif event.container_init:
+            elif event.container_init and (
+                kind is _EXEC or kind is _TASK or self._began.get(task.cgroup_id) != task.start_ns
+            ):
                 self._init_began(task, now)
                 self._maybe_sandbox(task, now)
         workload = self._workload(event.task, now)
@@ -100,7 +111,7 @@ class Attributor:
             workload,
             sender,
             main=main,
-            oom_scope=self._oom_scope(event, workload, now) if event.kind is Kind.OOM_KILL else None,
+            oom_scope=self._oom_scope(event, workload, now) if kind is _OOM else None,
         )
 
     def _is_main(self, event: Event, workload: Workload | None) -> bool:
@@ -115,7 +126,7 @@ class Attributor:
     def _is_news(event: Event, workload: Workload) -> bool:
         """A main process shows itself when it begins, or late, when the runtime names it."""
         named = event.task is not None and workload.main_pid == event.task.pid and event.kind is not Kind.EXIT
-        return event.kind in (Kind.EXEC, Kind.TASK) or named
+        return event.kind is _EXEC or event.kind is _TASK or named
 
     def _oom_scope(self, event: Event, workload: Workload | None, now: int) -> OomScope | None:
         """Whose limit was reached: so many levels above the victim's own cgroup."""
@@ -132,14 +143,12 @@ class Attributor:
 
     def _is_nested(self, event: Event, task: Task, now: int) -> bool:
         """Whether an init began inside a container: decided once, for its parent may die and an outsider adopt it."""
-        nested = self._nested.get(task.key)
-        if nested is None:
-            own = self._workload_of(task.cgroup_id, now)
-            if not event.container_init and (own is None or own.kind not in _WITH_MAIN):
-                return False  # a runtime's stage on its way
-            nested = self._nested[task.key] = not event.container_init or self._is_below(task, now)
-            if len(self._nested) > _CACHE_MAX:
-                self._nested.popitem(last=False)
+        own = self._workload_of(task.cgroup_id, now)
+        if not event.container_init and (own is None or own.kind not in _WITH_MAIN):
+            return False  # a runtime's stage on its way
+        nested = self._nested[task.key] = not event.container_init or self._is_below(task, now)
+        if len(self._nested) > _CACHE_MAX:
+            self._nested.popitem(last=False)
         return nested
 
     def _is_below(self, task: Task, now: int) -> bool:
@@ -148,6 +157,9 @@ class Attributor:
         return own is not None and parent is not None and parent.kind in _WITH_MAIN and parent.cgroup == own.cgroup
 
     def _init_began(self, task: Task, now: int) -> None:
+        self._began[task.cgroup_id] = task.start_ns
+        if len(self._began) > _CACHE_MAX:
+            self._began.popitem(last=False)
         known = self._workload_of(task.cgroup_id, now)
         if known is not None and known.kind in _WITH_MAIN:
             return
@@ -167,6 +179,10 @@ class Attributor:
         workload = self._workload_of(task.cgroup_id, now)
         if workload and workload.pod_uid and task.comm == "pause" and workload.kind is WorkloadKind.CONTAINER:
             self._workloads[task.cgroup_id] = dataclasses.replace(workload, kind=WorkloadKind.SANDBOX)
+
+    def workload_of(self, cgroup: int, now: int) -> Workload | None:
+        """Whose a cgroup is, by its id, at ``now`` (CLOCK_BOOTTIME ns). None for id 0."""
+        return self._named(self._workload_of(cgroup, now))
 
     def _workload(self, task: Task | None, now: int) -> Workload | None:
         return self._named(self._workload_of(task.cgroup_id, now)) if task else None
@@ -213,8 +229,11 @@ class Attributor:
         if self._names is None or workload is None or workload.kind not in _WITH_MAIN:
             return workload
         workload = self._names.get(workload)
-        if workload.stop_signal and self._on_stop_signal:
-            self._on_stop_signal(workload.stop_signal)
+        signo = workload.stop_signal
+        if signo and signo not in self._stop_signals:
+            self._stop_signals.add(signo)
+            if self._on_stop_signal:
+                self._on_stop_signal(signo)
         return workload
 
 

@@ -17,6 +17,7 @@ _RUNTIMES: Final = {
     "crio": "cri-o",
     "docker": "docker",
     "libpod": "podman",
+    "libpod-payload": "podman",  # --cgroups=split, as Quadlet's units have it
 }
 _NAMED: Final = re.compile(rf"(?P<runtime>{'|'.join(_RUNTIMES)})-(?P<id>{_ID})(?:\.scope)?")
 #: containerd's systemd shape where the runtime runs without systemd's driver: slice:cri-containerd:id

@@ -12,6 +12,7 @@ from sigtrace.detectors.container import Container, Member
 from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.forwarding import at_work, exited_first
 from sigtrace.detectors.judge import Judgement, judge
+from sigtrace.detectors.pods import SCOPE_NS, Pods
 from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.stop import OOM_NS
 from sigtrace.detectors.words import finding_on, name_of, what_of
@@ -26,8 +27,6 @@ from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 _TEARDOWN_NS: Final = 200_000_000
 #: The kernel's SIGKILLs to those who are left come at once; who had not been seen before is seen then.
 _LEFT_NS: Final = 20_000_000
-#: A runtime that stops a pod comes to its sandbox within this of its last container's end.
-_SCOPE_NS: Final = 500_000_000
 #: Processes in one story, at most.
 _ENDS_MAX: Final = 128
 _FOUND_MAX: Final = 10_000
@@ -60,8 +59,7 @@ class Shutdowns:
         self._endings: dict[int, _Ending] = {}
         """by container"""
         self._codes: OrderedDict[int, list[str]] = OrderedDict()
-        self._pods: OrderedDict[str, int] = OrderedDict()
-        """pods that go, by uid, and when their sandbox was asked to"""
+        self._pods = Pods(containers)
 
     def found(self, verdict: Verdict) -> None:
         """Another detector's finding: it belongs to its container's story."""
@@ -78,7 +76,7 @@ class Shutdowns:
         if task is None or event.zombie:
             return
         if observation.workload and observation.workload.kind is WorkloadKind.SANDBOX:
-            self._note_pod(observation)
+            self._pods.note(observation)
             return
         ending = self._endings.get(observation.workload.cgroup_id) if observation.workload else None
         if ending and observation.main and task.key != ending.main.key:
@@ -104,18 +102,9 @@ class Shutdowns:
                 ending.torn_down.append(member)
             least_ns = max(ending.least_ns, ending.exit.event.time_ns + _LEFT_NS)
             if not ending.left and least_ns <= event.time_ns:
-                yield from self._tell(ending)
+                yield from self._tell(ending, waited=True)
         elif container.stopping(event.time_ns):
             self._ended(container, observation, None)
-
-    def _note_pod(self, sandbox: Observation) -> None:
-        """A pod's sandbox is asked to end only when all of the pod goes."""
-        event, uid = sandbox.event, sandbox.workload.pod_uid if sandbox.workload else None
-        ends = event.kind is Kind.EXIT or (event.kind is Kind.SIGNAL_GENERATE and event.outside)
-        if uid and ends and sandbox.main:
-            self._pods[uid] = event.time_ns
-            if len(self._pods) > _FOUND_MAX:
-                self._pods.popitem(last=False)
 
     def _began(self, container: Container, observation: Observation, task: Task) -> Iterable[Verdict]:
         container.exit = observation
@@ -138,14 +127,14 @@ class Shutdowns:
         if kill and kill.event.info is Info.PRIV:  # the OOM killer's marks may come after the exit
             ending.due_ns = ending.least_ns = max(ending.due_ns, kill.event.time_ns + OOM_NS)
         if container.workload.pod_uid and judgement.request:
-            ending.due_ns = ending.least_ns = max(ending.due_ns, observation.event.time_ns + _SCOPE_NS)
+            ending.due_ns = ending.least_ns = max(ending.due_ns, observation.event.time_ns + SCOPE_NS)
         self._timers.at(ending.due_ns, self, container.workload.cgroup_id)
 
     def due(self, token: Any, now_ns: int) -> Iterable[Verdict]:
         """The teardown takes too long."""
         ending = self._endings.get(token)
         if ending and ending.due_ns <= now_ns:
-            yield from self._tell(ending)
+            yield from self._tell(ending, waited=True)
         elif ending:
             self._timers.at(ending.due_ns, self, token)
 
@@ -159,7 +148,7 @@ class Shutdowns:
             end = _end_of(container, exit_, ending.exit if ending else None)
             container.ends.append((exit_.event.time_ns, end))
 
-    def _tell(self, ending: _Ending) -> Iterable[Verdict]:
+    def _tell(self, ending: _Ending, *, waited: bool = False) -> Iterable[Verdict]:
         container, exit_ = ending.container, ending.exit
         if ending.least_ns:
             ending.judgement = judge(container, exit_)
@@ -177,10 +166,10 @@ class Shutdowns:
             if finding:
                 self.found(finding)
                 yield finding
-        yield self._story(ending, outcome, cause)
+        yield self._story(ending, outcome, cause, waited=waited)
         self._containers.retire(container)
 
-    def _story(self, ending: _Ending, outcome: str, cause: str | None) -> Shutdown:
+    def _story(self, ending: _Ending, outcome: str, cause: str | None, *, waited: bool) -> Shutdown:
         container, judgement, event = ending.container, ending.judgement, ending.exit.event
         key, stop, request = container.workload.cgroup_id, container.stop, judgement.request
         began = request or stop.kill
@@ -219,7 +208,7 @@ class Shutdowns:
             oom_scope=mark.oom_scope if mark else None,
             first_victim=container.ooms_with(mark)[0].event.task if mark else None,
             origin=judgement.origin,
-            scope="pod" if container.workload.pod_uid in self._pods else None,
+            scope=self._pods.scope_of(container, ending.due_ns, waited=request is not None and waited),
         )
 
 

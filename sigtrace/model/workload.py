@@ -69,6 +69,11 @@ class Workload:
     asked: bool = False
     """a runtime has told what it knows: what is None then is not declared"""
     pre_stop: PreStop | None = None
+    service_name: str | None = None
+    """its annotation ``resource.opentelemetry.io/service.name``"""
+    restart_count: int | None = None
+    job: bool = False
+    """its pod belongs to a Job of Kubernetes"""
 
     @property
     def title(self) -> str:
@@ -79,6 +84,13 @@ class Workload:
         if self.pod:
             return f"{self.namespace or '?'}/{self.pod} · {name}"
         return name
+
+    @property
+    def is_definite(self) -> bool:
+        """Whether its names will not change any more: a container's come late."""
+        if self.kind in (WorkloadKind.CONTAINER, WorkloadKind.SANDBOX):
+            return self.asked or self.pod is not None
+        return self.cgroup is not None
 
     @property
     def is_container(self) -> bool:

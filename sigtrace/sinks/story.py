@@ -13,6 +13,7 @@ from sigtrace.model.text import columns, command_line
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import LineWriter
 from sigtrace.sinks.headlines import headline, seconds, title
+from sigtrace.sinks.notes import notes
 from sigtrace.sinks.style import Style
 from sigtrace.sinks.text import clock
 
@@ -137,6 +138,8 @@ def _rest(shutdown: Shutdown, style: Style) -> list[str]:
     others = Counter(p.ended.value if p.ended else "not seen to end" for p in shutdown.processes[1:])
     if others:
         lines += style.wrap(", ".join(f"{n} {how}" for how, n in others.most_common()), _INDENT, "  others")
+    for label, text in notes(shutdown):
+        lines += style.wrap(text, _INDENT, f"  {label}")
     return lines
 
 

@@ -24,6 +24,7 @@ from sigtrace.sources.listing import Listings
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.procfs import Ancestry, last_possible_cpu
 from sigtrace.sources.ring import Raw, Ring
+from sigtrace.sources.unwanted import Unwanted
 
 PROGRAMS: Final = (
     "signal_generate",
@@ -71,6 +72,8 @@ class BpfSource:
         """main processes that are no inits"""
         self._ancestry = Ancestry()
         self.counters: Counters | None = None
+        self.unwanted: Unwanted | None = None
+        """with ``BpfOptions.filtered``, while it is open"""
 
     # ---- life cycle
 
@@ -124,6 +127,7 @@ class BpfSource:
         self._followed = bpf.map("followed")
         self._gone = bpf.map("gone")
         self._limits = bpf.map("limits")
+        self.unwanted = Unwanted(bpf.map("unwanted")) if options.filtered else None
         programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
         for program in programs:
             bpf.attach(program)
@@ -193,6 +197,8 @@ class BpfSource:
             self._gone.delete(key)
             self.counters.gone(cgroup, int.from_bytes(at, "little"))
             self._limits.delete(key)  # a signal to a zombie of it may have made it anew
+            if self.unwanted:
+                self.unwanted.discard(cgroup)
             events.append(Event(now, now + self._wall_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
         self.counters.give_back(now)
         return events

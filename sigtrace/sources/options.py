@@ -27,6 +27,8 @@ class BpfOptions:
     """tell only of these processes (tgid)"""
     children: bool = False
     """and of their descendants"""
+    filtered: bool = False
+    """leave out what concerns nobody but cgroups that turn out to be unwanted (``BpfSource.unwanted``)"""
     signalfds: bool = False
     """say in the first listing who reads signals from a descriptor"""
     events_bytes: int = 4 << 20
@@ -62,4 +64,6 @@ class BpfOptions:
             bool(self.follow) or self.children,
             self.children,
             (2 << 20) // os.sysconf("SC_PAGE_SIZE"),
+            self.filtered,
+            0,
         )

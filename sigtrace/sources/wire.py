@@ -34,7 +34,7 @@ SLOT = struct.Struct("<QQQ")
 SLOTS: Final = 4096
 PROCESS_KEY = struct.Struct("<QII")
 ZOMBIE = struct.Struct("<Q" + _TASK + "II")
-CONFIG = struct.Struct("<Q8Q8QQQQIiIIII")
+CONFIG = struct.Struct("<Q8Q8QQQQIiIIIIII")
 #: struct local: what this CPU refused, by budget, is at [6:14]
 LOCAL = struct.Struct("<QQQQII8Q" + _EVENT)
 

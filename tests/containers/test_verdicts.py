@@ -79,6 +79,19 @@ def test_a_healthy_pod_that_is_stopped_has_no_findings(cri, told):
     assert kinds[-1] is WorkloadKind.SANDBOX, "until the runtime says so its name may not show it"
 
 
+def test_whether_the_pod_goes_or_only_one_container_is_told(cri, told):
+    pod = cri.run_pod("parts")
+    one, *rest = (cri.run_container(pod, POLITE, name=name) for name in ("restarted", "a", "b"))
+    for container in (one, *rest):
+        ready(cri, container)
+    cri.stop_container(one, timeout=20)  # as after a failed probe
+    assert told.shutdown(one).scope == "container"
+    with ThreadPoolExecutor() as kubelet:  # it asks all at once, then the sandbox
+        list(kubelet.map(lambda container: cri.stop_container(container, timeout=20), rest))
+    cri.stop_pod(pod)
+    assert [told.shutdown(container).scope for container in rest] == ["pod", "pod"]
+
+
 @pytest.mark.parametrize("mode", [NODE, SHARED], ids=["hostPID", "shared"])
 def test_the_main_process_is_known_in_every_pid_namespace(cri, told, mode):
     pod = cri.run_pod("where", pid_mode=mode, grace_s=20)

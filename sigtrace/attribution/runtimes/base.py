@@ -40,6 +40,8 @@ class RuntimeInfo:
     starting: bool = False
     """the runtime has made it and not started it yet: it will have a main process soon"""
     restart_count: int | None = None
+    job: bool = False
+    """its pod belongs to a Job"""
     grace_limit_s: float | None = None
     """the kubelet's termination grace period; Docker's and Podman's stop timeout"""
     pre_stop: PreStop | None = None

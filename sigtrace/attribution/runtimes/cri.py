@@ -96,6 +96,7 @@ class CriClient:
             namespace=info.namespace or pod.namespace,
             pod_uid=info.pod_uid or pod.pod_uid,
             service_name=info.service_name or pod.service_name,
+            job=pod.job,
         )
 
     def _container(self, container_id: str) -> cri_v1.Status | None:

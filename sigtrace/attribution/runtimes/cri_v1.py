@@ -89,7 +89,10 @@ def names(raw: bytes, container_id: str) -> bool:
 
 def sandboxes(raw: bytes, runtime: str) -> list[RuntimeInfo]:
     """ListPodSandboxResponse."""
-    found = (_sandbox(one, runtime, one.mapping(6, kubelet.ANNOTATIONS)) for one in Message(raw).messages(1))
+    found = (
+        _sandbox(one, runtime, one.mapping(5, kubelet.JOB), one.mapping(6, kubelet.ANNOTATIONS))
+        for one in Message(raw).messages(1)
+    )
     return [info for info in found if info]
 
 
@@ -119,7 +122,7 @@ def sandbox_status(raw: bytes, runtime: str, asked: str) -> RuntimeInfo | None:
     """PodSandboxStatusResponse, verbose; None if it is about another sandbox than was asked for."""
     answer = Message(raw)
     status = answer.message(1)
-    info = _sandbox(status, runtime, status.mapping(8, kubelet.ANNOTATIONS))
+    info = _sandbox(status, runtime, status.mapping(7, kubelet.JOB), status.mapping(8, kubelet.ANNOTATIONS))
     if info is None or info.container_id != asked:
         return None
     return replace(info, main_pid=pid(at(_details(answer), "pid")) if status.integer(3) == 0 else None)
@@ -186,8 +189,10 @@ def _image(spec: Message, ref: str | None) -> str | None:
     return ref or name if name is None or name.startswith("sha256:") else name
 
 
-def _sandbox(message: Message, runtime: str, annotations: dict[str, str]) -> RuntimeInfo | None:
-    """What PodSandbox and PodSandboxStatus have in common: id and metadata."""
+def _sandbox(
+    message: Message, runtime: str, job_labels: dict[str, str], annotations: dict[str, str]
+) -> RuntimeInfo | None:
+    """What PodSandbox and PodSandboxStatus have in common: id, metadata and marks."""
     sandbox_id = message.raw(1).decode("ascii", "replace")
     if not is_container_id(sandbox_id):
         return None
@@ -201,4 +206,5 @@ def _sandbox(message: Message, runtime: str, annotations: dict[str, str]) -> Run
         namespace=about.text(3),
         sandbox_id=sandbox_id,
         service_name=kubelet.read({}, annotations).service,
+        job=bool(job_labels),
     )

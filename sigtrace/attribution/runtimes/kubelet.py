@@ -25,6 +25,9 @@ _PRE_STOP: Final = "io.kubernetes.container.preStopHandler"
 _SERVICE: Final = "resource.opentelemetry.io/service.name"
 ANNOTATIONS: Final = frozenset({_GRACE, _DELETION_GRACE, _RESTARTS, _PRE_STOP, _SERVICE})
 
+#: The Job controller's labels on its pods (batch/v1 LabelJobName; the shorter one before Kubernetes 1.27).
+JOB: Final = frozenset({"batch.kubernetes.io/job-name", "job-name"})
+
 #: Words of a preStop command that are kept, and bytes of the annotation that are read.
 _WORDS_MAX: Final = 64
 _HANDLER_MAX: Final = 64 << 10

@@ -124,4 +124,7 @@ def merge(workload: Workload, info: RuntimeInfo) -> Workload:
         main_pid=info.main_pid,
         pre_stop=info.pre_stop,
         asked=info.grace_limit_s is not None,  # a list has names alone
+        service_name=info.service_name,
+        restart_count=info.restart_count,
+        job=info.job,
     )

@@ -121,7 +121,7 @@ def test_fields_come_in_the_order_in_which_python_names_them(header):
     assert names("config") == [
         "signal_mask",
         *(f"{n}[{i}]" for n in ("interval_ns", "burst_ns") for i in range(8)),
-        *"stopping_ns torn_down_ns zombie_ns hierarchy hierarchy_id tell_all follow children huge".split(),
+        *"stopping_ns torn_down_ns zombie_ns hierarchy hierarchy_id tell_all follow children huge filtered zero".split(),
     ]
 
 

@@ -1,0 +1,67 @@
+"""The scope of a shutdown: the pod goes, or only this container."""
+
+import pytest
+
+from sigtrace.model.finding import Shutdown
+from sigtrace.model.workload import WorkloadKind
+from tests.unit.detectors.events import HANDLED, MS, RUNC, Chain, Container, S, exited, run
+
+POD = {"pod": "web-1", "namespace": "default", "pod_uid": "6a4ce4a0"}
+PAUSE = Container(1, kind=WorkloadKind.SANDBOX, **POD)
+WEB = Container(2, **POD)
+SIDECAR = Container(3, **POD)
+OTHER_POD = Container(4, pod="db-0", namespace="default", pod_uid="11112222")
+
+
+def up(*boxes):
+    return [box.exec(1, box.init) for box in boxes]
+
+
+def asked(box, at):
+    return [box.term(at, **HANDLED), box.deliver(at + 1)]
+
+
+def stops(box, at, after=10 * MS):
+    return [*asked(box, at), box.exit(at + after, exited(0))]
+
+
+def scope_of(box, *steps, until=10 * S):
+    shutdowns = [v for v in run(Chain(), *steps, until=until) if isinstance(v, Shutdown)]
+    (told,) = [v for v in shutdowns if v.workload.cgroup_id == box.workload.cgroup_id]
+    return told.scope
+
+
+def test_a_sandbox_that_is_asked_soon_after_says_that_the_pod_goes():
+    assert scope_of(WEB, up(PAUSE, WEB), stops(WEB, S), PAUSE.term(S + 100 * MS, RUNC, **HANDLED)) == "pod"
+
+
+def test_a_sandbox_that_stays_says_that_only_the_container_went():
+    assert scope_of(WEB, up(PAUSE, WEB), stops(WEB, S)) == "container"
+
+
+def test_so_does_a_sibling_that_nobody_has_asked():
+    assert scope_of(WEB, up(PAUSE, WEB, SIDECAR), stops(WEB, S)) == "container"
+
+
+@pytest.mark.parametrize("at", [S - 5 * MS, S + 5 * MS, S + 200 * MS])
+def test_siblings_that_are_asked_too_say_that_the_pod_goes_though_it_takes_them_long(at):
+    # A sidecar is asked when the others have ended.
+    web, slow = stops(WEB, S), asked(SIDECAR, at)
+    steps = sorted([*web, *slow], key=lambda o: o.event.time_ns)
+    assert scope_of(WEB, up(PAUSE, WEB, SIDECAR), steps) == "pod"
+
+
+def test_another_pods_containers_say_nothing_of_this_one():
+    assert scope_of(WEB, up(PAUSE, WEB, OTHER_POD), asked(OTHER_POD, S - 5 * MS), stops(WEB, S)) == "container"
+
+
+def test_without_a_sandbox_in_sight_it_is_not_known():
+    assert scope_of(WEB, up(WEB), stops(WEB, S)) is None
+
+
+def test_a_container_without_a_pod_has_no_scope():
+    assert scope_of(Container(5), up(Container(5)), stops(Container(5), S)) is None
+
+
+def test_what_ended_by_itself_says_nothing_of_its_pod():
+    assert scope_of(WEB, up(PAUSE, WEB), WEB.exit(S, exited(1))) is None
