@@ -30,7 +30,7 @@ def measure(rounds: int) -> list[Drain]:
     found = []
     try:
         source.open()
-        ring = source._rings[0]  # noqa: SLF001 - the reader alone, without what comes after it
+        ring = source._loaded.rings[0]  # noqa: SLF001 - the reader alone, without what comes after it
         for number in range(1, rounds + 1):
             done = subprocess.run(
                 [build.path("load"), "urg", "--count", str(_SIGNALS)], capture_output=True, check=False

@@ -120,10 +120,13 @@ class Capture:
         """What the kernel counted since the source was opened."""
         return self._source.counts()
 
+    def given_back(self) -> Counts:
+        """What removed cgroups counted to their end, since the last call. For the pipeline's thread."""
+        return self._source.given_back()
+
     def judged(self, cgroup: int, unwanted: bool) -> None:
         """Whether the kernel may leave out what concerns nobody but this cgroup."""
-        if self._source.unwanted is not None:
-            (self._source.unwanted.add if unwanted else self._source.unwanted.discard)(cgroup)
+        self._source.leave_out(cgroup, unwanted)
 
     def workload_of(self, cgroup: int) -> Workload | None:
         """Whose this cgroup is, by its id. For the pipeline's thread (a sink's ``pass_time``)."""

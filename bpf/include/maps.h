@@ -124,6 +124,21 @@ struct {
 	__type(value, u64);
 } ledger SEC(".maps");
 
+/* Programs know nothing of it: what one agent leaves to the next where all of this is pinned (sources/pins.py). */
+struct about {
+	u8 digest[32];
+	u64 since_ns;
+	u64 until_ns;
+	u64 lost[8];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct about);
+} about SEC(".maps");
+
 /* What one CPU remembers between records. */
 struct local {
 	u64 woken_ns; /* when this CPU last woke the reader */

@@ -39,6 +39,8 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_link__fd": (c.c_int, (c.c_void_p,)),
     "bpf_link__destroy": (c.c_int, (c.c_void_p,)),
     "bpf_iter_create": (c.c_int, (c.c_int,)),
+    "bpf_obj_pin": (c.c_int, (c.c_int, c.c_char_p)),
+    "bpf_obj_get": (c.c_int, (c.c_char_p,)),
     "bpf_map_lookup_elem": (c.c_int, (c.c_int, c.c_void_p, c.c_void_p)),
     "bpf_map_update_elem": (c.c_int, (c.c_int, c.c_void_p, c.c_void_p, c.c_uint64)),
     "bpf_map_delete_elem": (c.c_int, (c.c_int, c.c_void_p)),
@@ -119,9 +121,10 @@ class Library:
 class Map:
     """A BPF map of a loaded object."""
 
-    def __init__(self, library: Library, handle: int) -> None:
+    def __init__(self, library: Library, handle: int, fd: int = -1) -> None:
+        """``fd``: of the map, if it is a pinned one and not the object's own."""
         self._library = library
-        self.fd = library.call("bpf_map__fd", handle)
+        self.fd = library.call("bpf_map__fd", handle) if fd < 0 else fd
         self.key_size = library.call("bpf_map__key_size", handle)
         self.value_size = library.call("bpf_map__value_size", handle)
         self.max_entries = library.call("bpf_map__max_entries", handle)
@@ -173,6 +176,8 @@ class Object:
         library.take_log()
         self._handle = library.call("bpf_object__open_file", path.encode(), None)
         self._links: dict[str, int] = {}
+        self._pinned: dict[str, dict[str, int]] = {}
+        """descriptors of what another process loaded and pinned: of maps, programs and links, by name"""
 
     def _find(self, kind: str, name: str) -> int:
         return self._library.call(f"bpf_object__find_{kind}_by_name", self._handle, name.encode())
@@ -199,15 +204,50 @@ class Object:
         self._library.call("bpf_object__load", self._handle)
 
     def map(self, name: str) -> Map:
-        """Of the loaded object."""
-        return Map(self._library, self._find("map", name))
+        """Of the loaded object, or the pinned one in its place."""
+        return Map(self._library, self._find("map", name), self._pinned.get("map", {}).get(name, -1))
 
     def program_fd(self, name: str) -> int:
-        """Of the loaded object."""
+        """Of the loaded object, or the pinned one in its place."""
+        if name in (pinned := self._pinned.get("program", {})):
+            return pinned[name]
         return self._library.call("bpf_program__fd", self._find("program", name))
+
+    def resume(self, maps: dict[str, str], programs: dict[str, str], links: dict[str, str]) -> None:
+        """In place of ``load``: what is pinned at these paths. Raises LibbpfError if one is missing."""
+        for kind, paths in (("map", maps), ("program", programs), ("link", links)):
+            found = self._pinned.setdefault(kind, {})
+            for name, path in paths.items():
+                found[name] = self._library.call("bpf_obj_get", path.encode())
+
+    def forget(self) -> None:
+        """Let what was pinned go; it stays where it is."""
+        for found in self._pinned.values():
+            for fd in found.values():
+                os.close(fd)
+        self._pinned.clear()
+
+    def attached(self) -> list[str]:
+        """Programs that are attached by us."""
+        return list(self._links)
+
+    def pin_map(self, name: str, path: str) -> None:
+        """Raises LibbpfError."""
+        self._library.call("bpf_obj_pin", self.map(name).fd, path.encode())
+
+    def pin_program(self, name: str, path: str) -> None:
+        """Raises LibbpfError."""
+        self._library.call("bpf_obj_pin", self.program_fd(name), path.encode())
+
+    def pin_link(self, name: str, path: str) -> None:
+        """It stays attached when we end. Raises LibbpfError."""
+        fd = self._library.call("bpf_link__fd", self._links[name])
+        self._library.call("bpf_obj_pin", fd, path.encode())
 
     def attach(self, program: str) -> int:
         """Attaches by the program's section (tp_btf, raw_tp, iter): bpf(2) alone. Returns the link's descriptor."""
+        if program in (pinned := self._pinned.get("link", {})):
+            return pinned[program]
         link = self._library.call("bpf_program__attach", self._find("program", program))
         self._links[program] = link
         return self._library.call("bpf_link__fd", link)
@@ -232,6 +272,7 @@ class Object:
     def close(self) -> None:
         """Detaches and unloads. Harmless twice."""
         self.detach(list(self._links))
+        self.forget()
         if self._handle:
             self._library.close(self._handle)
             self._handle = 0

@@ -60,3 +60,24 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Detaches. Harmless twice."""
+
+    def counts(self) -> Counts:
+        """What was counted since it was opened."""
+
+    def given_back(self) -> Counts:
+        """What removed cgroups counted to their end, since the last call; signals and exits only."""
+
+    def ledger(self) -> dict[str, int]:
+        """What became records, and what did not, by name."""
+
+    def watch(self, pid: int, start_ns: int) -> None:
+        """It is a container's main process, though no init."""
+
+    def expect_stop_signal(self, signo: int) -> None:
+        """Some container declares it as its stop signal."""
+
+    def follow(self, pid: int, start_ns: int) -> None:
+        """Tell of this process (and of its descendants, if so opened)."""
+
+    def leave_out(self, cgroup: int, unwanted: bool) -> None:
+        """Whether what concerns nobody but this cgroup need not be told. A source may tell it all the same."""

@@ -5,37 +5,22 @@ Needs CAP_BPF and CAP_PERFMON, kernel BTF and the first PID namespace; attaches 
 
 from __future__ import annotations
 
-import os
 import select
 import time
 from collections.abc import Iterator
-from importlib import resources
 from typing import Final
 
 from sigtrace.errors import HostError
 from sigtrace.model.event import Event, Kind, Loss
 from sigtrace.model.hierarchy import Hierarchy
 from sigtrace.sources import wire
-from sigtrace.sources._libbpf import LibbpfError, Library, Object
+from sigtrace.sources._libbpf import LibbpfError, Library
 from sigtrace.sources.base import Batch, Counts
-from sigtrace.sources.counters import Counters, SlotTable
-from sigtrace.sources.ledger import KernelLedger
-from sigtrace.sources.listing import Listings
+from sigtrace.sources.counters import Counters
+from sigtrace.sources.loaded import Loaded
 from sigtrace.sources.options import BpfOptions
-from sigtrace.sources.procfs import Ancestry, last_possible_cpu
-from sigtrace.sources.ring import Raw, Ring
-from sigtrace.sources.unwanted import Unwanted
-
-PROGRAMS: Final = (
-    "signal_generate",
-    "signal_deliver",
-    "process_free",  # before process_exit: what enters the zombie map is taken out again
-    "process_exit",
-    "process_exec",
-    "oom_mark_victim",
-    "cgroup_mkdir",
-    "cgroup_rmdir",
-)
+from sigtrace.sources.procfs import Ancestry
+from sigtrace.sources.ring import Raw
 
 #: A CPU that woke the reader may add records for 1 ms without waking it again (bpf/include/ring.h): after each record
 #: the reader therefore polls a few times, 2 ms apart, before it sleeps.
@@ -57,8 +42,7 @@ class BpfSource:
 
     def __init__(self, options: BpfOptions | None = None) -> None:
         self._options = options or BpfOptions()
-        self._object: Object | None = None
-        self._rings: list[Ring] = []
+        self._loaded: Loaded | None = None
         self._poll = select.epoll()
         self._idle_polls = _LINGERING_POLLS
         self._wall_ns = 0
@@ -67,13 +51,13 @@ class BpfSource:
         self._hierarchy: Hierarchy | None = None
         self._pending: list[Event] = []
         self._until_ns = 0
-        self._listings: Listings | None = None
         self._mains: set[tuple[int, int]] = set()
         """main processes that are no inits"""
         self._ancestry = Ancestry()
-        self.counters: Counters | None = None
-        self.unwanted: Unwanted | None = None
-        """with ``BpfOptions.filtered``, while it is open"""
+        self.resumed_ns = 0
+        """pinned and found running: up to here (CLOCK_BOOTTIME) an agent before us had told everything"""
+        self.since_ns = 0
+        """since when the kernel counts (CLOCK_BOOTTIME)"""
 
     # ---- life cycle
 
@@ -87,7 +71,6 @@ class BpfSource:
             raise HostError(f"cannot use BPF: {refusal.what}: {refusal.why}", next_step=refusal.fix)
         self._hierarchy = host.hierarchy
         try:
-            self._library = Library()
             self._load()
         except LibbpfError as e:
             self.close()
@@ -104,54 +87,23 @@ class BpfSource:
                 self.follow(*event.task.key)
 
     def _load(self) -> None:
-        options = self._options
-        with resources.as_file(resources.files("sigtrace.sources") / "sigtrace.bpf.o") as path:
-            self._object = bpf = Object(self._library, os.fspath(path))
-        bpf.set_constants(".rodata", self._options.constants(self._hierarchy))
-        bpf.set_max_entries("events", options.events_bytes)
-        bpf.set_max_entries("lives", options.lives_bytes)
-        bpf.set_max_entries("counts", options.counts)
-        bpf.set_autoload("process_fork", options.children)
-        bpf.set_autoload("snapshot_signalfds", options.signalfds)
-        self._cpus = self._library.call("libbpf_num_possible_cpus")
-        cpu_ids = last_possible_cpu() + 1  # more than there are, where the numbering has gaps
-        bpf.set_max_entries("slots", cpu_ids)
-        bpf.load()
-        for ring, size, record in (
-            ("events", options.events_bytes, wire.EVENT.size),
-            ("lives", options.lives_bytes, wire.LIFE.size),
-        ):
-            self._rings.append(Ring(bpf.map(ring).fd, size, record))
-            self._poll.register(self._rings[-1].fd, select.EPOLLIN)
-        self.counters = Counters(bpf.map("counts"), SlotTable(bpf.map("slots").fd, cpu_ids), self._cpus)
-        self._followed = bpf.map("followed")
-        self._gone = bpf.map("gone")
-        self._limits = bpf.map("limits")
-        self.unwanted = Unwanted(bpf.map("unwanted")) if options.filtered else None
-        programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
-        for program in programs:
-            bpf.attach(program)
-        told_anyway = options.tell_all or bool(options.follow) or options.children
-        self._listings = Listings(
-            bpf, signalfds=options.signalfds, census=not told_anyway, zombie_ns=int(options.zombie_after_s * 1e9)
-        )
-        self._watched, self._gates = bpf.map("watched"), bpf.map("gates")
-        self._ledger = KernelLedger(
-            bpf.map("ledger"), bpf.map("locals"), self._cpus, [bpf.program_fd(p) for p in programs]
-        )
+        self._loaded = loaded = Loaded(Library(), self._options, self._hierarchy)
+        for ring in loaded.rings:
+            self._poll.register(ring.fd, select.EPOLLIN)
+        self.since_ns = loaded.since_ns or time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if loaded.resumed:
+            self.resumed_ns = loaded.resumed.until_ns
+            for key, _ in loaded.watched.items():  # noqa: PERF102 -- a map of the kernel, no dict
+                start_ns, pid, _ = wire.PROCESS_KEY.unpack(key)
+                self._mains.add((pid, start_ns))
 
     def close(self) -> None:
-        """Detaches and unloads."""
+        """Detaches and unloads; what is pinned goes on."""
         if not self._poll.closed:
             self._poll.close()
-        for ring in self._rings:
-            ring.close()
-        self._rings.clear()
-        if self.counters:
-            self.counters.close()
-        if self._object:
-            self._object.close()
-            self._object = None
+        if self._loaded:
+            self._loaded.close()
+            self._loaded = None
 
     # ---- reading
 
@@ -165,7 +117,8 @@ class BpfSource:
             self._measure_wall()
         until = now - _HOLD_NS
         raw: list[Raw] = []
-        for ring in self._rings:
+        loaded = self._loaded
+        for ring in loaded.rings if loaded else ():
             records = ring.read()
             if records and not ring.drained:
                 # What was left behind is not much older than the last that was taken, but older than now.
@@ -174,11 +127,11 @@ class BpfSource:
                 until = min(until, self._until_ns)
             raw += records
         events = pending + [self._ancestry.complete(e) for e in (wire.decode(r[2], self._wall_ns) for r in raw) if e]
-        for ring in self._rings:
+        for ring in loaded.rings if loaded else ():
             ring.advance()
         self._idle_polls = 0 if raw else self._idle_polls + 1
-        if self._listings and self._object:
-            events += self._listings.due(events, now, self._wall_ns)
+        if loaded:
+            events += loaded.listings.due(events, now, self._wall_ns)
         for event in events:
             if event.watched and event.kind is Kind.EXIT and event.task:
                 self._unwatch(event.task.key)
@@ -188,19 +141,22 @@ class BpfSource:
 
     def _housekeeping(self, now: int) -> list[Event]:
         """Once a second: losses become events, and removed cgroups give back their counters."""
-        if now - self._ledger_at_ns < _LEDGER_INTERVAL_NS or not self.counters:
+        loaded = self._loaded
+        if now - self._ledger_at_ns < _LEDGER_INTERVAL_NS or not loaded or not loaded.counters:
             return []
         self._ledger_at_ns = now
-        events = self._losses(now)
-        for key, at in list(self._gone.items()):
+        news = loaded.ledger.news()
+        events = [Event(now, now + self._wall_ns, Kind.LOST, loss=loss, count=count) for loss, count in news]
+        for key, at in list(loaded.gone.items()):
             cgroup = int.from_bytes(key, "little")
-            self._gone.delete(key)
-            self.counters.gone(cgroup, int.from_bytes(at, "little"))
-            self._limits.delete(key)  # a signal to a zombie of it may have made it anew
-            if self.unwanted:
-                self.unwanted.discard(cgroup)
+            loaded.gone.delete(key)
+            loaded.counters.gone(cgroup, int.from_bytes(at, "little"))
+            loaded.limits.delete(key)  # a signal to a zombie of it may have made it anew
+            if loaded.unwanted:
+                loaded.unwanted.discard(cgroup)
             events.append(Event(now, now + self._wall_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
-        self.counters.give_back(now)
+        loaded.counters.give_back(now)
+        loaded.note_told(self._until_ns)
         return events
 
     def _wait(self, timeout_s: float) -> None:
@@ -208,7 +164,7 @@ class BpfSource:
             # Records may be there or come without waking us: sleep, whatever the rings say, so that a trickle of
             # records costs one read every 2 ms and not one each.
             time.sleep(min(_POLL_S, timeout_s))
-        elif self._listings and self._listings.waits:
+        elif self._loaded and self._loaded.listings.waits:
             self._poll.poll(min(timeout_s, _LISTING_S))
         else:
             self._poll.poll(timeout_s)
@@ -221,76 +177,101 @@ class BpfSource:
         self._wall_ns = wall - (before + after) // 2
         self._wall_at_ns = after
 
-    def _losses(self, now: int) -> list[Event]:
-        return [
-            Event(now, now + self._wall_ns, Kind.LOST, loss=loss, count=count) for loss, count in self._ledger.news()
-        ]
-
     def finish(self, deadline_s: float) -> Iterator[Batch]:
-        """Detaches, then what the rings still hold. What time does not suffice for is told as LOST."""
-        if self._object:
-            self._object.detach(PROGRAMS)
+        """Detaches, then what the rings still hold. What time does not suffice for is told as LOST.
+
+        What is pinned stays attached, and what time does not suffice for is left to whoever comes next.
+        """
+        loaded = self._loaded
+        if not loaded:
+            return
+        loaded.detach()
         end = time.monotonic() + deadline_s
         self._idle_polls = _LINGERING_POLLS
-        while time.monotonic() < end and any(ring.waiting() for ring in self._rings):
+        while time.monotonic() < end and any(ring.waiting() for ring in loaded.rings):
             yield self.read(0)
         self._ledger_at_ns = 0
         batch = self.read(0)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        if left := sum(ring.waiting() for ring in self._rings):
+        if (left := sum(ring.waiting() for ring in loaded.rings)) and not loaded.pinned:
             lost = Event(now, now + self._wall_ns, Kind.LOST, loss=Loss.QUEUE_FULL, count=left)
             batch = Batch([*batch.events, lost], now)
-        if self._listings and self._listings.waits:
-            batch = Batch([*batch.events, *self._listings.due([], now, self._wall_ns, last=True)], now)
+        if loaded.listings.waits:
+            batch = Batch([*batch.events, *loaded.listings.due([], now, self._wall_ns, last=True)], now)
         yield Batch(batch.events, now + _HOLD_NS)
 
     # ---- what exists
 
     def snapshot(self) -> list[Event]:
         """Every process that exists, zombies too; those that may be main processes with their argv."""
-        if not self._listings:
+        if not self._loaded:
             return []
-        return self._listings.everything(time.clock_gettime_ns(time.CLOCK_BOOTTIME), self._wall_ns)
+        return self._loaded.listings.everything(time.clock_gettime_ns(time.CLOCK_BOOTTIME), self._wall_ns)
 
     # ---- counters and choices
 
+    @property
+    def counters(self) -> Counters | None:
+        """While it is open."""
+        return self._loaded.counters if self._loaded else None
+
+    @property
+    def replaced(self) -> bool:
+        """There were pins that could not be taken over: what they had counted, and nobody had read, is gone."""
+        return self._loaded is not None and self._loaded.replaced
+
     def counts(self) -> Counts:
         """Totals of every signal and exit since the source was opened."""
-        return self.counters.read(*self._ledger.others()) if self.counters else Counts()
+        loaded = self._loaded
+        return loaded.counters.read(*loaded.ledger.others()) if loaded and loaded.counters else Counts()
+
+    def given_back(self) -> Counts:
+        """What removed cgroups counted to their end, since the last call; signals and exits only."""
+        return self.counters.take_given() if self.counters else Counts()
+
+    def leave_out(self, cgroup: int, unwanted: bool) -> None:
+        """With ``BpfOptions.filtered``: what concerns nobody but such cgroups is not told."""
+        if self._loaded and (table := self._loaded.unwanted):
+            (table.add if unwanted else table.discard)(cgroup)
 
     def ledger(self) -> dict[str, int]:
         """The kernel's ledger by name: recorded, limited, and what found no room."""
-        recorded = zip(("recorded_event", "recorded_life"), self._rings, strict=False)
-        listings = {"listings_failed": self._listings.failed if self._listings else 0}
-        return {name: ring.produced() for name, ring in recorded} | listings | self._ledger.read()
+        loaded = self._loaded
+        if not loaded:
+            return {}
+        recorded = zip(("recorded_event", "recorded_life"), loaded.rings, strict=False)
+        listings = {"listings_failed": loaded.listings.failed}
+        return {name: ring.produced() for name, ring in recorded} | listings | loaded.ledger.read()
 
     def watch(self, pid: int, start_ns: int) -> None:
         """It is a container's main process, though no init: what it gets, and its end, is never limited away."""
         key = (pid, start_ns)
-        if self._object and key not in self._mains and len(self._mains) < self._watched.max_entries:
+        if self._loaded and key not in self._mains and len(self._mains) < self._loaded.watched.max_entries:
             self._mains.add(key)
-            self._watched.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
+            self._loaded.watched.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
             self._open_gates()
 
     def _unwatch(self, key: tuple[int, int]) -> None:
-        if self._object and key in self._mains:
+        if self._loaded and key in self._mains:
             self._mains.remove(key)
-            self._watched.delete(wire.PROCESS_KEY.pack(key[1], key[0], 0))
+            self._loaded.watched.delete(wire.PROCESS_KEY.pack(key[1], key[0], 0))
             self._open_gates()
 
     def expect_stop_signal(self, signo: int) -> None:
         """Some container declares it as its stop signal."""
-        if self._listings and not self._listings.stop_signals >> (signo - 1) & 1:
-            self._listings.stop_signals |= 1 << (signo - 1)
+        if self._loaded and not self._loaded.listings.stop_signals >> (signo - 1) & 1:
+            self._loaded.listings.stop_signals |= 1 << (signo - 1)
             self._open_gates()
 
     def _open_gates(self) -> None:
-        if self._object and self._listings:
-            self._gates.update(_FIRST, wire.GATE.pack(self._listings.stop_signals, bool(self._mains), 0))
+        if loaded := self._loaded:
+            gate = wire.GATE.pack(loaded.listings.stop_signals, bool(self._mains), 0)
+            loaded.gates.update(_FIRST, gate)
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""
-        self._followed.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
+        if self._loaded:
+            self._loaded.followed.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
 
 
 def probe() -> None:

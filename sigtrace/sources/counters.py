@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from sigtrace.sources._libbpf import Map, per_cpu_sum
 from sigtrace.sources.base import Counts
@@ -20,6 +20,8 @@ _INTERVAL_NS: Final = 10_000_000_000
 _MANY: Final = 200
 #: How many removed cgroups are remembered for that; beyond, the oldest are forgotten and a late key stays.
 _REMEMBERED: Final = 65536
+#: Keys that were given back and wait for whoever takes them; what comes beyond is in the totals alone.
+_KEPT: Final = 65536
 
 
 class SlotTable:
@@ -69,6 +71,8 @@ class Counters:
         self._news = 0
         self._signals_gone = 0
         self._exits_gone = 0
+        self._taken = False
+        self._given = Counts()
 
     def gone(self, cgroup: int, time_ns: int) -> None:
         """The cgroup was removed."""
@@ -87,19 +91,38 @@ class Counters:
         self._dirty = any(now_ns - at < _LINGER_NS for at in self._gone.values())
         dead = {cgroup for cgroup, at in self._gone.items() if now_ns - at >= _LINGER_NS}
         given = 0
-        for index, cgroup, _, _ in self._slots.items():
+        for index, cgroup, what, _ in self._slots.items():
             if cgroup in dead:
-                self._signals_gone += self._slots.free(index)
+                self._keep(cgroup, what, self._slots.free(index))
                 given += 1
         for key, value in list(self._map.items(self._size)):
             cgroup, what = COUNT_KEY.unpack(key)
             if cgroup not in dead or not self._map.delete(key):
                 continue
             given += 1
-            if what & COUNT_SIGNAL:
-                self._signals_gone += per_cpu_sum(value)
-            else:
-                self._exits_gone += per_cpu_sum(value)
+            self._keep(cgroup, what, per_cpu_sum(value))
+        return given
+
+    def _keep(self, cgroup: int, what: int, count: int) -> None:
+        """What a key held, for the totals and, if somebody takes it, by key."""
+        key: Any
+        table: dict[Any, int]
+        if what & COUNT_SIGNAL:
+            self._signals_gone += count
+            key, table = (cgroup, what >> 8 & 0xFF, what & 0xFF), self._given.signals
+        else:
+            self._exits_gone += count
+            key, table = (cgroup, what & 0xFFFF), self._given.exits
+        if self._taken and (key in table or len(table) < _KEPT):
+            table[key] = table.get(key, 0) + count
+
+    def take_given(self) -> Counts:
+        """What was given back since the last call, by key: the last counts of cgroups that are gone.
+
+        Kept from the first call on, so that who never asks has no memory of it. The totals of :meth:`read` have it too.
+        """
+        self._taken = True
+        given, self._given = self._given, Counts()
         return given
 
     def read(self, signals_other: int, exits_other: int) -> Counts:

@@ -26,14 +26,17 @@ _CAUSES: Final = {
 class KernelLedger:
     """Reads the ledger map and the programs' own counters."""
 
-    def __init__(self, table: Map, locals_: Map, cpus: int, program_fds: list[int]) -> None:
-        """``locals_``: each CPU's memory; refusals of a storm are counted there."""
+    def __init__(
+        self, table: Map, locals_: Map, cpus: int, program_fds: list[int], told: dict[Loss, int] | None = None
+    ) -> None:
+        """``locals_``: each CPU's memory; refusals of a storm are counted there. ``told``: so much is no news."""
         self._map = table
         self._locals = locals_
         self._cpus = cpus
         self._size = 8 * cpus
         self._program_fds = program_fds
-        self._told: dict[Loss, int] = {}
+        self.told: dict[Loss, int] = told or {}
+        """totals that were told, by cause"""
 
     def _entry(self, entry: Ledger) -> int:
         raw = self._map.lookup(entry.to_bytes(4, "little"), self._size)
@@ -72,6 +75,6 @@ class KernelLedger:
         totals = {Loss.KERNEL_MISSED: self._missed()}
         for entry, loss in _CAUSES.items():
             totals[loss] = totals.get(loss, 0) + self._entry(entry)
-        news = [(loss, total - self._told.get(loss, 0)) for loss, total in totals.items()]
-        self._told = totals
+        news = [(loss, total - self.told.get(loss, 0)) for loss, total in totals.items()]
+        self.told = totals
         return [(loss, count) for loss, count in news if count]

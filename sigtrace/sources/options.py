@@ -31,6 +31,8 @@ class BpfOptions:
     """leave out what concerns nobody but cgroups that turn out to be unwanted (``BpfSource.unwanted``)"""
     signalfds: bool = False
     """say in the first listing who reads signals from a descriptor"""
+    pin: str | None = None
+    """a folder in a bpffs: what is loaded is pinned there and goes on when we end, and what is there is taken over"""
     events_bytes: int = 4 << 20
     lives_bytes: int = 2 << 20
     """room for 3,158 records: six cgroups can burst before the reader comes"""

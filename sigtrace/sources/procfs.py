@@ -15,6 +15,15 @@ _ANCESTORS: Final = 6
 _KNOWN_MAX: Final = 4096
 
 
+def boot_id() -> str:
+    """Of the boot that runs; empty if it can't be read (proc_sys_kernel(5))."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read(64).strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def with_argv(event: Event) -> Event:
     """The TASK event with its process's argv, if it is still that process and /proc may be read."""
     if event.task is None:

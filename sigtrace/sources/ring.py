@@ -43,8 +43,11 @@ class Fence:
 class Ring:
     """The reader's side of one ring. One reader at a time."""
 
-    def __init__(self, fd: int, size: int, record_size: int) -> None:
-        """``size``: the map's max_entries, bytes; ``record_size``: of each record's payload, bytes."""
+    def __init__(self, fd: int, size: int, record_size: int, held: int = 0) -> None:
+        """``size``: the map's max_entries, bytes; ``record_size``: of each record's payload, bytes.
+
+        ``held``: so many bytes that were read stay in the ring, for who reads it after us.
+        """
         page = mmap.PAGESIZE
         self._record_size = record_size
         if record_size % 8:
@@ -60,6 +63,9 @@ class Ring:
         self._headers = self._data.cast("I")
         self._fence = Fence()
         self._taken = 0
+        self._held = held // self._stride * self._stride
+        self._position = int(self._consumer[0])
+        """up to where we have read"""
         self.fd = fd
         self.drained = True
         """whether the last read left nothing behind"""
@@ -69,7 +75,7 @@ class Ring:
 
         They stay in the ring until :meth:`advance`.
         """
-        consumed, produced = self._consumer[0], self._producer[0]
+        consumed, produced = self._position, self._producer[0]
         waiting = (produced - consumed) // self._stride
         n = min(waiting, limit)
         self._taken = 0
@@ -95,7 +101,8 @@ class Ring:
         """Gives back what the last read returned: call it once those records are in the pipeline."""
         if self._taken:
             self._fence()  # our loads before the kernel's next stores
-            self._consumer[0] = self._consumer[0] + self._taken
+            self._position += self._taken
+            self._consumer[0] = max(self._consumer[0], self._position - self._held)
             self._taken = 0
 
     def produced(self) -> int:
@@ -104,7 +111,7 @@ class Ring:
 
     def waiting(self) -> int:
         """How many records are in it, complete or not."""
-        return int(self._producer[0] - self._consumer[0]) // self._stride
+        return int(self._producer[0] - self._position) // self._stride
 
     def close(self) -> None:
         """Unmaps it."""

@@ -27,9 +27,12 @@ LAYERS: dict[str, set[str]] = {
     "lab": {"model", "errors"},
     "pipeline": {"model", "errors", *PROTOCOLS},
     "capture": {"model", "errors", "sources", "attribution", "detectors", "sinks", "pipeline"},
-    "commands": {"model", "errors", "sources", "attribution", "detectors", "sinks", "capture", "service"},
+    "commands": {"model", "errors", "sources", "attribution", "detectors", "sinks", "capture", "export", "service"},
+    "export": {"errors", "capture", "sinks"},
     # the agent's unix socket and the verdicts it keeps
-    "service": {"model", "errors"},
+    "service": {"model", "errors", "audit", "sinks.base"},
+    # what the agent kept, for a person
+    "why": {"model", "errors", "service", "sinks"},
     "agent": {
         "model",
         "errors",
@@ -55,8 +58,8 @@ LAYERS: dict[str, set[str]] = {
         "sources",
         "tui",
     },
-    "auditor": {"model", "errors", "audit", "attribution", "sinks", "sources"},
-    "recorder": {"model", "errors", "commands", "capture", "detectors", "pipeline", "sinks", "sources"},
+    "auditor": {"model", "errors", "audit", "attribution", "service", "sinks", "sources"},
+    "recorder": {"model", "errors", "commands", "capture", "detectors", "export", "pipeline", "sinks", "sources"},
     "demonstration": {"model", "errors", "commands", "capture", "detectors.base", "lab", "sinks", "sources"},
     # doctor asks each backend itself why it is refused
     "cli": {
@@ -71,6 +74,7 @@ LAYERS: dict[str, set[str]] = {
         "errors",
         "model",
         "sources",
+        "why",
     },
     "__main__": {"cli"},
 }

@@ -10,7 +10,7 @@ import pytest
 
 from sigtrace.model.event import Disposition, Info, Result
 from sigtrace.model.hierarchy import HierarchyKind
-from sigtrace.sources import wire
+from sigtrace.sources import pins, wire
 from sigtrace.sources.wire import Flag, Ledger
 from tests.unit.sources.btf import Btf, Field
 
@@ -101,6 +101,12 @@ def test_the_memory_of_a_cpu_holds_its_refusals_where_the_ledger_reads_them(ship
     assert [f.name for f in fields[6:10]] == [f"refused[{i}]" for i in range(4)]
 
 
+def test_what_an_agent_leaves_to_the_next_is_packed_as_the_map_has_it(shipped):
+    size, fields = shipped.struct("about")
+    assert pins.ABOUT.size == size
+    assert [f.name for f in fields] == ["digest", "since_ns", "until_ns", *(f"lost[{i}]" for i in range(8))]
+
+
 FIELDS = "start_ns cgroup parent_start_ns parent_cgroup tgid tid nspid pidns uid parent_tgid comm".split()
 HEAD = "time_ns kind signo result disposition flags code info".split()
 
@@ -121,7 +127,8 @@ def test_fields_come_in_the_order_in_which_python_names_them(header):
     assert names("config") == [
         "signal_mask",
         *(f"{n}[{i}]" for n in ("interval_ns", "burst_ns") for i in range(8)),
-        *"stopping_ns torn_down_ns zombie_ns hierarchy hierarchy_id tell_all follow children huge filtered zero".split(),
+        *"stopping_ns torn_down_ns zombie_ns hierarchy hierarchy_id".split(),
+        *"tell_all follow children huge filtered zero".split(),
     ]
 
 

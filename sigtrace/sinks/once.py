@@ -1,0 +1,81 @@
+"""Tells each verdict once, though an agent and its successor on the same pinned rings both come to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from sigtrace.model import ids
+from sigtrace.model.finding import Finding, Verdict
+from sigtrace.model.workload import Observation
+from sigtrace.sinks.base import Sink
+
+#: What is older than this before the end of what the agent before us had told, it told, if it is kept or not: detectors
+#: wait no longer with what they know.
+_WAITED_NS: Final = 10_000_000_000
+
+
+def key_of(boot_id: str, verdict: Verdict) -> str:
+    """The same for the same verdict, whoever makes it."""
+    trace_id = ids.verdict_trace_id(boot_id, verdict)
+    return trace_id + (ids.finding_span_id(trace_id, verdict) if isinstance(verdict, Finding) else "")
+
+
+class Told:
+    """What an agent before us told."""
+
+    def __init__(self, boot_id: str) -> None:
+        self._boot_id = boot_id
+        self._keys: set[str] = set()
+        self._until_ns = 0
+        self.repeats = 0
+        """verdicts that were left out"""
+
+    def by(self, verdicts: Iterable[Verdict], until_ns: int) -> None:
+        """``verdicts``: those that are kept; ``until_ns``: up to here (CLOCK_BOOTTIME) it had told everything."""
+        self._keys = {key_of(self._boot_id, verdict) for verdict in verdicts}
+        self._until_ns = until_ns
+
+    def __contains__(self, verdict: Verdict) -> bool:
+        if not self._until_ns:
+            return False
+        if verdict.time_ns > self._until_ns + _WAITED_NS:
+            self._keys.clear()  # nothing of that time comes any more
+            self._until_ns = 0
+            return False
+        return verdict.time_ns < self._until_ns - _WAITED_NS or key_of(self._boot_id, verdict) in self._keys
+
+
+class Once:
+    """Sinks behind it get what was not told before."""
+
+    def __init__(self, sinks: Iterable[Sink], told: Told) -> None:
+        self._sinks = tuple(sinks)
+        self._told = told
+
+    def observation(self, observation: Observation) -> None:
+        """Events pass."""
+        for sink in self._sinks:
+            sink.observation(observation)
+
+    def verdict(self, verdict: Verdict) -> None:
+        """If it is new."""
+        if verdict in self._told:
+            self._told.repeats += 1
+            return
+        for sink in self._sinks:
+            sink.verdict(verdict)
+
+    def pass_time(self, now_ns: int) -> None:
+        """Time passes."""
+        for sink in self._sinks:
+            sink.pass_time(now_ns)
+
+    def take_dropped(self) -> int:
+        """Of all of them."""
+        return sum(sink.take_dropped() for sink in self._sinks)
+
+    def close(self) -> None:
+        """In their order."""
+        for sink in self._sinks:
+            sink.close()

@@ -1,0 +1,78 @@
+"""Two agents on the same pinned rings: each verdict is told once."""
+
+import dataclasses
+
+from sigtrace.sinks.chosen import Tally
+from sigtrace.sinks.once import Once, Told, key_of
+from tests.unit.detectors.events import DROPPED, SHELL_FORM, Chain, Container, S, exited, killed_by, run
+
+BOOT = "6f1c"
+KILLED = killed_by(9)
+
+
+def verdicts(at, n=1):
+    """A container that had to be killed: findings and its shutdown."""
+    box = Container(n, argv=SHELL_FORM)
+    steps = [box.exec(at - 1, box.init), box.term(at, **DROPPED), box.kill(at + S), box.exit(at + S + 1, KILLED)]
+    told = run(Chain(), steps, until=at + 10 * S)
+    assert len(told) > 2
+    return told
+
+
+def passed(told, *made):
+    tally = Tally(keep=True)
+    once = Once([tally], told)
+    for verdict in made:
+        once.verdict(verdict)
+    return tally.verdicts
+
+
+def test_what_the_one_before_us_kept_is_not_told_again():
+    told = Told(BOOT)
+    old = verdicts(100 * S)
+    told.by(old, 102 * S)
+    assert passed(told, *old) == []
+    assert told.repeats == len(old)
+
+
+def test_what_was_under_way_when_it_ended_is_told():
+    told = Told(BOOT)
+    first, *rest = verdicts(100 * S)
+    told.by([first], 101 * S)
+    assert passed(told, first, *rest) == rest
+
+
+def test_another_container_is_another():
+    told = Told(BOOT)
+    told.by(verdicts(100 * S), 102 * S)
+    assert passed(told, *verdicts(100 * S, n=2)) == verdicts(100 * S, n=2)
+
+
+def test_what_is_so_old_that_it_is_not_kept_any_more_was_told():
+    told = Told(BOOT)
+    told.by([], 1000 * S)
+    assert passed(told, *verdicts(100 * S)) == []
+    assert passed(told, *verdicts(999 * S)) == verdicts(999 * S)
+
+
+def test_without_a_predecessor_all_is_told():
+    assert passed(Told(BOOT), *verdicts(100 * S)) == verdicts(100 * S)
+
+
+def test_redaction_leaves_the_key_alone():
+    verdict = verdicts(100 * S)[-1]
+    redacted = dataclasses.replace(verdict, main=dataclasses.replace(verdict.main, argv=("sh",)))
+    assert key_of(BOOT, redacted) == key_of(BOOT, verdict)
+
+
+def test_a_boot_is_not_another():
+    assert key_of("a", verdicts(S)[0]) != key_of("b", verdicts(S)[0])
+
+
+def test_time_goes_on_and_the_keys_are_forgotten():
+    told = Told(BOOT)
+    told.by(verdicts(100 * S), 102 * S)
+    box = Container(3)
+    late = run(Chain(), [box.exec(300 * S, box.init), box.exit(301 * S, exited(1))], until=310 * S)
+    assert passed(told, *late) == late
+    assert not told._keys
