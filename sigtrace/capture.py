@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
 import time
@@ -25,6 +24,7 @@ from sigtrace.sources.base import Counts
 from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.host import read_host
 from sigtrace.sources.options import BpfOptions
+from sigtrace.sources.procfs import node_name
 from sigtrace.sources.select import choose
 
 #: Runtimes that answer within this have named all that runs when the first event is told; later ones name it then.
@@ -66,7 +66,7 @@ class Capture:
         self.sinks = sinks
         self._attributor = Attributor(
             self._cgroups,
-            os.uname().nodename,
+            node_name(),
             on_main=self._source.watch,
             on_stop_signal=self._source.expect_stop_signal,
             names=names or self._runtimes,
@@ -113,8 +113,8 @@ class Capture:
             sink.close()
 
     def lost(self) -> dict[str, int]:
-        """The kernel's ledger."""
-        return self._source.ledger()
+        """The source's ledger, and ``late``: events that came after a younger one had been told."""
+        return self._source.ledger() | {"late": self.feed.orderer.late}
 
     def counts(self) -> Counts:
         """What the kernel counted since the source was opened."""

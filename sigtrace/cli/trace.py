@@ -11,7 +11,19 @@ from sigtrace.errors import UsageError
 from sigtrace.model.filter import WorkloadFilter
 
 
-@click.command(context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+class _WithCommand(click.Command):
+    """Takes a command after ``--``; an empty one (an unset variable, say) is not the whole node."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does."""
+        if "--" in args and args.index("--") == len(args) - 1:
+            raise click.UsageError("there is no command after --; leave it out to trace the whole node", ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    cls=_WithCommand, context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False}
+)
 @click.option(
     "--signal", "-s", "signos", type=options.Signal(), multiple=True, help="Only this signal (again for more)."
 )

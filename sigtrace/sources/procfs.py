@@ -15,6 +15,11 @@ _ANCESTORS: Final = 6
 _KNOWN_MAX: Final = 4096
 
 
+def node_name() -> str:
+    """Of this node: SIGTRACE_NODE (in a pod the host's name is the pod's own), else the host's name."""
+    return printable(os.environ.get("SIGTRACE_NODE") or os.uname().nodename)
+
+
 def boot_id() -> str:
     """Of the boot that runs; empty if it can't be read (proc_sys_kernel(5))."""
     try:

@@ -381,3 +381,10 @@ def test_a_file_that_cannot_be_read_is_named(run, path, reason):
     assert status == 2
     assert err.startswith("sigtrace: cannot read the configuration ")
     assert reason in err
+
+
+def test_an_empty_command_after_two_dashes_is_not_the_whole_node(run):
+    """`trace -- $PROGRAM` with an unset variable."""
+    status, out, err = run("trace", "--")
+    assert (status, out) == (2, "")
+    assert "no command after --" in err
