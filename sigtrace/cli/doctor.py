@@ -50,6 +50,23 @@ def ask_runtimes() -> list[SocketStatus]:
     return commands.ask_runtimes()
 
 
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """What an agent left in the kernel."""
+
+    count: int
+    read: bool
+    """an agent reads it now"""
+
+
+def look_at_pins() -> Pinned:
+    """What is pinned at the usual place."""
+    from sigtrace.sources import pins
+
+    count = len(pins.leftovers())
+    return Pinned(count, count > 0 and pins.is_read())
+
+
 @click.command()
 @options.output
 def doctor(output: str) -> int:
@@ -61,12 +78,12 @@ def doctor(output: str) -> int:
     from sigtrace.sources.select import backends
 
     host = read_host()
-    runtimes = ask_runtimes()
+    runtimes, pinned = ask_runtimes(), look_at_pins()
     found = [_tried(backend) for backend in backends(host)]
     if output == "json":
-        click.echo(json.dumps(_record(host, found, runtimes)))
+        click.echo(json.dumps(_record(host, found, runtimes, pinned)))
     else:
-        click.echo("\n".join(_lines(host, found, runtimes)), color=options.wants_colour())
+        click.echo("\n".join(_lines(host, found, runtimes, pinned)), color=options.wants_colour())
     return EXIT_OK if any(backend.available for backend in found) else EXIT_HOST
 
 
@@ -119,17 +136,24 @@ def _of_runtimes(runtimes: list[SocketStatus]) -> Iterator[Row]:
         yield Row("runtimes", "no socket of containerd, CRI-O, Docker or Podman: containers go by their ids")
 
 
+def _of_pins(pinned: Pinned) -> Iterator[Row]:
+    if pinned.read:
+        yield Row("pins", f"{pinned.count} in bpffs, read by an agent", good=True)
+    elif pinned.count:
+        yield Row("pins", f"{pinned.count} in bpffs, read by nobody; remove them: sigtrace agent --unpin", good=False)
+
+
 def _whose(first: bool | None) -> str:
     return "unknown" if first is None else "the host's" if first else "not the host's"
 
 
-def _lines(host: Host, found: list[Backend], runtimes: list[SocketStatus]) -> Iterator[str]:
+def _lines(host: Host, found: list[Backend], runtimes: list[SocketStatus], pinned: Pinned) -> Iterator[str]:
     from sigtrace.sources.select import KNOWLEDGE
 
     width = max(40, min(80, shutil.get_terminal_size().columns))
     marks = {True: click.style("ok", fg="green"), False: click.style("no", fg="red", bold=True), None: "  "}
     yield click.style(f"sigtrace {__version__} on this host", bold=True)
-    for row in (*_rows(host), *_of_runtimes(runtimes)):
+    for row in (*_rows(host), *_of_runtimes(runtimes), *_of_pins(pinned)):
         text = _fill(row.value, width, _INDENT)
         yield f"  {marks[row.good]}  {row.name:<{_NAME}}{text}"
     yield ""
@@ -162,7 +186,7 @@ def _fill(text: str, width: int, indent: int) -> str:
     return textwrap.fill(text, width, initial_indent=pad, subsequent_indent=pad, break_on_hyphens=False).lstrip()
 
 
-def _record(host: Host, found: list[Backend], runtimes: list[SocketStatus]) -> dict[str, object]:
+def _record(host: Host, found: list[Backend], runtimes: list[SocketStatus], pinned: Pinned) -> dict[str, object]:
     from sigtrace.sources.select import BACKENDS, KNOWLEDGE
 
     hierarchy = host.hierarchy
@@ -189,6 +213,7 @@ def _record(host: Host, found: list[Backend], runtimes: list[SocketStatus]) -> d
             "mount": hierarchy.mount if hierarchy else None,
         },
         "runtimes": [asdict(status) for status in runtimes],
+        "pins": asdict(pinned),
         "backends": [
             {"name": one.name, "available": one.available, "refusals": [asdict(refusal) for refusal in one.refusals]}
             for one in found

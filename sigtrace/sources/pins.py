@@ -150,6 +150,17 @@ def leftovers(folder: str = FOLDER) -> list[str]:
         return []
 
 
+def is_read(folder: str = FOLDER) -> bool:
+    """Whether an agent holds the lock."""
+    pins = Pins(folder)
+    try:
+        pins.lock()
+    except HostError:
+        return True
+    pins.unlock()
+    return False
+
+
 def unpin(folder: str = FOLDER) -> int:
     """Removes all that is pinned there; returns how many pins there were. Raises HostError if an agent still reads."""
     pins = Pins(folder)

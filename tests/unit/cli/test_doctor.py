@@ -37,12 +37,14 @@ ANSWERS = [
     SocketStatus("/run/docker.sock", Api.DOCKER, SocketState.FAILING, error="cannot connect: permission denied"),
 ]
 
+NOTHING = module.Pinned(0, read=False)
+
 
 @pytest.fixture
 def run(monkeypatch):
     """Runs it for a host; ``error``: what trying BPF ends with. Returns (status, output)."""
 
-    def call(*args, error=None, runtimes=ANSWERS, **facts):
+    def call(*args, error=None, runtimes=ANSWERS, pinned=NOTHING, **facts):
         def try_bpf():
             if error:
                 raise error
@@ -50,6 +52,7 @@ def run(monkeypatch):
         monkeypatch.setattr(host_module, "read_host", lambda: dataclasses.replace(FINE, **facts))
         monkeypatch.setattr(module, "try_bpf", try_bpf)
         monkeypatch.setattr(module, "ask_runtimes", lambda: runtimes)
+        monkeypatch.setattr(module, "look_at_pins", lambda: pinned)
         # The status of a command that returns it, as main() takes it.
         runner = CliRunner()
         status = []
@@ -125,3 +128,16 @@ def test_json_is_one_object_with_the_same_in_it(run, facts, expected):
     assert all(refusal["fix"] for backend in record["backends"] for refusal in backend["refusals"])
     assert record["capabilities"] == ["CAP_PERFMON", "CAP_BPF"]
     assert set(record["knows"]["who sent a signal"]) == {"bpf", "bcc", "ptrace"}
+
+
+@pytest.mark.parametrize(
+    ("pinned", "words"),
+    [
+        (module.Pinned(0, read=False), None),
+        (module.Pinned(30, read=True), "read by an agent"),
+        (module.Pinned(30, read=False), "sigtrace agent --unpin"),
+    ],
+)
+def test_what_an_agent_left_pinned_is_told_with_its_removal(run, pinned, words):
+    out = " ".join(run(pinned=pinned)[1].split())
+    assert words in out if words else "bpffs" not in out
