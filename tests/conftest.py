@@ -9,10 +9,10 @@ from typing import Protocol, TypeVar
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-FOLDERS = {"unit", "contract", "kernel", "containers", "receivers", "vm"}
+FOLDERS = {"unit", "contract", "kernel", "containers", "receivers", "stress", "vm"}
 
 # In these a skip hides what CI is there to prove, so SIGTRACE_KERNEL_TESTS=1 makes a failure of it.
-MUST_RUN = {"contract", "kernel", "containers", "receivers"}
+MUST_RUN = {"contract", "kernel", "containers", "receivers", "stress"}
 
 # Bits in CapEff of /proc/self/status, from include/uapi/linux/capability.h.
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
