@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,11 +19,14 @@ from sigtrace.model.causes import Severity
 from sigtrace.model.event import Event
 from sigtrace.model.filter import WorkloadFilter
 from sigtrace.model.workload import Observation, Workload
+from sigtrace.service import follow
+from sigtrace.service.client import agent_socket, is_there
 from sigtrace.sinks.audit import audit_record, audit_text
 from sigtrace.sinks.style import Style
 from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.host import read_host
 from sigtrace.sources.options import BpfOptions
+from sigtrace.sources.procfs import node_name
 from sigtrace.sources.select import choose
 
 #: Looks, and the seconds from the first to the last: a zombie that is about to be reaped is gone by then.
@@ -73,7 +75,7 @@ class Auditor:
     def _look(self) -> list[Observation]:
         events = self._source.snapshot()
         self._cgroups.walk(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        attributor = Attributor(self._cgroups, os.uname().nodename, names=self._names)
+        attributor = Attributor(self._cgroups, node_name(), names=self._names)
         # A container's first process is its main process, and pids are given again.
         return [attributor.observe(event) for event in sorted(events, key=_start)]
 
@@ -92,14 +94,19 @@ def run(
     signo: int,
     fail_on: Severity | None,
     sockets: Sequence[str] = (),
+    local: bool = False,
 ) -> int:
     """Look and tell; returns the exit status. ``names``: any of these containers (name or beginning of the id).
 
     Raises UsageError, after the rest was told, if one of them is none that runs.
     """
-    with Runtimes(given(sockets) if sockets else None) as runtimes, Auditor(backend, runtimes) as auditor:
-        runtimes.settle(_SETTLE_S)
-        every = auditor.audit(duration_s or LASTING_S, asked=signo)
+    agent = agent_socket()
+    if not local and backend == "auto" and not sockets and is_there(agent):
+        every = follow.audits(agent, signo=signo, lasting_s=duration_s or LASTING_S)
+    else:
+        with Runtimes(given(sockets) if sockets else None) as runtimes, Auditor(backend, runtimes) as auditor:
+            runtimes.settle(_SETTLE_S)
+            every = auditor.audit(duration_s or LASTING_S, asked=signo)
     filters = [WorkloadFilter(container=name) for name in names] or [WorkloadFilter()]
     audits = [a for a in every if chosen.workload(a.workload) and any(f.workload(a.workload) for f in filters)]
     _tell(audits, output, among=len(every))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from sigtrace.attribution.runtimes.sockets import given
 from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain
 from sigtrace.errors import HostError
+from sigtrace.model.event import Kind
 from sigtrace.model.workload import Workload
 from sigtrace.pipeline import Feed, Pipeline, Recorder
 from sigtrace.sinks.base import Sink
@@ -29,6 +31,10 @@ from sigtrace.sources.select import choose
 
 #: Runtimes that answer within this have named all that runs when the first event is told; later ones name it then.
 _SETTLE_S: Final = 0.15
+#: Of containers that came and went before us: so many are asked for, and so long (s) the answers are waited for.
+_BACKLOG_MAX: Final = 500
+_BACKLOG_S: Final = 1.0
+_CONTAINER_ID: Final = re.compile("[0-9a-f]{64}")
 #: The longest a loop sleeps: how soon a signal to us is noticed.
 _STEP_S: Final = 0.2
 #: What was recorded before the end is told within this time.
@@ -93,9 +99,21 @@ class Capture:
         if self._runtimes is not None:
             self._runtimes.close()
 
+    def begin(self) -> None:
+        """The first step: what exists and, where rings were pinned, what happened while nobody read them.
+
+        Of what began and ended meanwhile the names are asked for first: later nobody would ask.
+        """
+        batch = self._source.read(0)
+        if self._runtimes is not None and self.resumed_ns:
+            made = [e.cgroup_name for e in batch.events if e.kind is Kind.CGROUP_MKDIR]
+            ids = {found[0] for name in made[-_BACKLOG_MAX:] if (found := _CONTAINER_ID.search(name))}
+            self._runtimes.settle_for(ids, _BACKLOG_S)
+        self.feed.take(batch)
+
     def ready(self) -> None:
         """Tell that nothing can be missed any more, once the snapshot is through."""
-        self.feed.step(0)
+        self.begin()
         kind = self.hierarchy.kind.name.lower()
         tell(f"ready backend={self.backend} cgroups={kind}")
 
@@ -119,6 +137,22 @@ class Capture:
     def counts(self) -> Counts:
         """What the kernel counted since the source was opened."""
         return self._source.counts()
+
+    @property
+    def resumed_ns(self) -> int:
+        """Up to here (CLOCK_BOOTTIME) an agent before us had told all, and the kernel went on; 0: there was none."""
+        return self._source.resumed_ns
+
+    @property
+    def replaced(self) -> bool:
+        """What an agent before us had pinned could not be taken over."""
+        return self._source.replaced
+
+    @property
+    def since_wall_ns(self) -> int:
+        """Since when the kernel counts, since the epoch."""
+        wall_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return self._source.since_ns + wall_ns
 
     def given_back(self) -> Counts:
         """What removed cgroups counted to their end, since the last call. For the pipeline's thread."""

@@ -8,9 +8,9 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sigtrace.attribution.runtimes.base import SocketStatus
 from sigtrace.attribution.runtimes.sockets import find, probe
@@ -21,6 +21,7 @@ from sigtrace.model.causes import Severity
 from sigtrace.model.event import Kind
 from sigtrace.model.filter import WorkloadFilter
 from sigtrace.model.workload import Observation
+from sigtrace.service.client import agent_socket, is_there
 from sigtrace.sinks.base import LineWriter, Sink
 from sigtrace.sinks.chosen import Filtered, Tally
 from sigtrace.sinks.jsonl import Jsonl
@@ -29,6 +30,10 @@ from sigtrace.sinks.style import Style
 from sigtrace.sinks.text import EventText
 from sigtrace.sources.command import Command
 from sigtrace.sources.options import BpfOptions
+from sigtrace.sources.procfs import boot_id, node_name
+
+if TYPE_CHECKING:
+    from sigtrace.export import Export
 
 #: How long a command that was asked to end is still followed.
 _PATIENCE_S: Final = 1.0
@@ -101,21 +106,52 @@ def watch(
     zombie_after_s: float | None = None,
     unanswered_after_s: float | None = None,
     sockets: Sequence[str] = (),
+    otlp: Mapping[str, Any] | None = None,
+    local: bool = False,
 ) -> int:
-    """Verdicts as they happen. Returns the exit status."""
+    """Verdicts as they happen. Returns the exit status.
+
+    Of the agent on this node, if there is one; a capture of our own with ``local`` and where an option asks for what an
+    agent has decided already.
+    """
     tally = Tally()
+    agent = agent_socket()
+    ours = local or backend != "auto" or zombie_after_s or unanswered_after_s or sockets or otlp
     options = BpfOptions(zombie_after_s=zombie_after_s) if zombie_after_s else BpfOptions()
     thresholds = Thresholds(unanswered_after_s=unanswered_after_s) if unanswered_after_s else Thresholds()
     with stop_signals() as stop:
         writer = LineWriter(sys.stdout, on_closed=stop.ask)
-        sink: Sink = Jsonl(writer, events=None) if output == "json" else Story(writer, Style.of(sys.stdout))
+        text = output != "json"
+        sink: Sink = Story(writer, Style.of(sys.stdout)) if text else Jsonl(writer, events=None, boot_id=boot_id())
         sinks: list[Sink] = [Filtered(sink, chosen), Filtered(tally, chosen)]
-        with Capture(backend, options, sinks, thresholds=thresholds, sockets=sockets) as capture:
-            capture.ready()
-            capture.run(until(stop, duration_s))
-            capture.finish()
+        if not ours and is_there(agent):
+            _follow_agent(agent, sinks, until(stop, duration_s))
+        else:
+            export = _export(otlp)
+            with Capture(backend, options, sinks, thresholds=thresholds, sockets=sockets) as capture:
+                if export:
+                    sinks += [Filtered(exported, chosen) for exported in export.sinks(capture)]
+                capture.ready()
+                capture.run(until(stop, duration_s))
+                capture.finish()
         finish_writing(writer)
     return EXIT_FINDINGS if fail_on and tally.worst and tally.worst >= fail_on else EXIT_OK
+
+
+def _export(otlp: Mapping[str, Any] | None) -> Export | None:
+    if otlp is None:
+        return None
+    from sigtrace.export import Export  # its packages take a tenth of a second
+
+    return Export(otlp, boot_id(), node_name())
+
+
+def _follow_agent(path: str, sinks: Sequence[Sink], done: Callable[[], bool]) -> None:
+    from sigtrace.service import follow
+
+    follow.verdicts(path, sinks, done=done, tell=tell, ready=lambda: tell(f"ready backend=agent socket={path}"))
+    for sink in sinks:
+        sink.close()
 
 
 def trace(

@@ -34,7 +34,10 @@ class Config:
     """A file that was read; its tables are checked when a command asks for its part."""
 
     path: str
+    """printable, as messages name it"""
     table: Mapping[str, object]
+    file: str = ""
+    """the path as it was given, to read it again"""
 
     def settings(self, command: str, options: Iterable[str], shared: Iterable[str]) -> dict[str, Setting]:
         """What the file says for a command, by option: its own table over the top level.
@@ -94,4 +97,4 @@ def load(path: str, commands: Iterable[str]) -> Config:
             raise UsageError(f"{shown}: [{printable(key)}] is no command", next_step=hint)
         if not isinstance(value, dict) and key in names:
             raise UsageError(f"{shown}: {key} is a command", next_step=f"write its options below [{key}]")
-    return Config(shown, table)
+    return Config(shown, table, path)

@@ -7,7 +7,7 @@ block has a bounded queue of its own (sinks.base), whose drops come back as LOST
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from sigtrace.model.event import Event, Kind, Loss
@@ -139,6 +139,8 @@ class Feed:
         self._sinks = sinks
         self._wall_offset_ns = 0
         self.orderer = Orderer()
+        self.overflows: list[Callable[[], int]] = []
+        """asked after each step how much found no room in some table since the last one"""
 
     def step(self, timeout_s: float) -> None:
         """Wait at most so long for events and take them through; less long if a detector or a held event waits."""
@@ -162,8 +164,10 @@ class Feed:
         self._pipeline.end()
 
     def _account(self) -> None:
-        dropped = sum(sink.take_dropped() for sink in self._sinks)
-        if dropped:
+        self._lose(Loss.QUEUE_FULL, sum(sink.take_dropped() for sink in self._sinks))
+        self._lose(Loss.TABLE_FULL, sum(overflow() for overflow in self.overflows))
+
+    def _lose(self, loss: Loss, count: int) -> None:
+        if count:
             now = self._pipeline.now_ns
-            lost = Event(now, now + self._wall_offset_ns, Kind.LOST, loss=Loss.QUEUE_FULL, count=dropped)
-            self._pipeline.feed(Observation(lost))
+            self._pipeline.feed(Observation(Event(now, now + self._wall_offset_ns, Kind.LOST, loss=loss, count=count)))

@@ -10,8 +10,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from sigtrace import __version__
 from sigtrace.capture import Capture, tell
@@ -35,7 +35,11 @@ from sigtrace.sinks.story import Story
 from sigtrace.sinks.style import Style
 from sigtrace.sinks.text import EventText
 from sigtrace.sources.options import BpfOptions
+from sigtrace.sources.procfs import boot_id
 from sigtrace.sources.replay import Replay, open_recording
+
+if TYPE_CHECKING:
+    from sigtrace.export import Export
 
 #: How often a replay that is ahead of its reader looks whether there is room again.
 _PAUSE_S: Final = 0.005
@@ -44,10 +48,7 @@ _PAUSE_S: Final = 0.005
 def header_here(thresholds: Thresholds) -> Header:
     """Of a recording that begins now, on this host."""
     host = os.uname()
-    boot_id = ""
-    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        boot_id = file.read(64).strip()
-    return Header(__version__, boot_id, host.nodename, host.release, time.time_ns(), thresholds.as_dict())
+    return Header(__version__, boot_id(), host.nodename, host.release, time.time_ns(), thresholds.as_dict())
 
 
 def record(
@@ -109,8 +110,18 @@ class _PatientWriter(LineWriter):
         super().write(text)
 
 
-def replay(path: str, *, output: str, chosen: WorkloadFilter, fail_on: Severity | None, events: bool) -> int:
+def replay(
+    path: str,
+    *,
+    output: str,
+    chosen: WorkloadFilter,
+    fail_on: Severity | None,
+    events: bool,
+    otlp: Mapping[str, Any] | None = None,
+) -> int:
     """The verdicts on what was recorded (``-``: standard input), with ``events`` the events too. Returns the status.
+
+    ``otlp``: exports them too, with the ids that they had when they happened; see export.Export.
 
     Raises UsageError if the file can't be opened; RunError if it is none, or damaged: then behind the verdicts on what
     came before that.
@@ -123,11 +134,13 @@ def replay(path: str, *, output: str, chosen: WorkloadFilter, fail_on: Severity 
             f" (Linux {header.kernel or '?'}) by sigtrace {header.sigtrace}"
         )
         writer = _PatientWriter(sys.stdout)
-        sinks = [Filtered(sink, chosen) for sink in [*_sinks(writer, output, events=events), tally]]
+        export = _export(otlp, header)
+        every = [*_sinks(writer, output, header.boot_id, events=events), tally, *(export.sinks() if export else [])]
+        sinks = [Filtered(sink, chosen) for sink in every]
         failure: RunError | None = None
         try:
             try:
-                run(recording, sinks, lambda: writer.closed)
+                run(recording, sinks, lambda: writer.closed, export.wait_for_room if export else None)
             except RunError as error:
                 failure = error
             writer.close(threading.TIMEOUT_MAX)
@@ -140,12 +153,20 @@ def replay(path: str, *, output: str, chosen: WorkloadFilter, fail_on: Severity 
     return EXIT_FINDINGS if fail_on and tally.worst and tally.worst >= fail_on else EXIT_OK
 
 
-def _sinks(writer: LineWriter, output: str, *, events: bool) -> list[Sink]:
+def _export(otlp: Mapping[str, Any] | None, header: Header) -> Export | None:
+    if otlp is None:
+        return None
+    from sigtrace.export import Export  # its packages take a tenth of a second
+
+    return Export(otlp, header.boot_id, header.node)
+
+
+def _sinks(writer: LineWriter, output: str, boot: str, *, events: bool) -> list[Sink]:
     def shown(observation: Observation) -> bool:
         return observation.event.kind in SHOWN
 
     if output == "json":
-        return [Jsonl(writer, events=shown if events else None)]
+        return [Jsonl(writer, events=shown if events else None, boot_id=boot)]
     style = Style.of(sys.stdout)
     return [EventText(writer, style, shown), Story(writer, style)] if events else [Story(writer, style)]
 
@@ -161,9 +182,15 @@ def _thresholds(header: Header, name: str) -> Thresholds:
     return found
 
 
-def run(recording: Replay, sinks: list[Filtered], done: Callable[[], bool] = lambda: False) -> None:
+def run(
+    recording: Replay,
+    sinks: list[Filtered],
+    done: Callable[[], bool] = lambda: False,
+    wait: Callable[[], None] | None = None,
+) -> None:
     """A recording through a pipeline of its own, to its end or until it is done.
 
+    ``wait``: called before each item, for what can't take them as fast as they are read.
     Raises RunError where it is damaged, once all that came before that was told.
     """
     pipeline = Pipeline(Chain(_thresholds(recording.header, recording.name)), list(sinks))
@@ -172,6 +199,8 @@ def run(recording: Replay, sinks: list[Filtered], done: Callable[[], bool] = lam
         for item in recording.items():
             if done():
                 return
+            if wait:
+                wait()
             if isinstance(item, Advance):
                 pipeline.advance(item.now_ns)
             else:

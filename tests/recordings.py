@@ -22,6 +22,7 @@ from sigtrace.sinks.base import LineWriter
 from sigtrace.sinks.chosen import Filtered
 from sigtrace.sinks.jsonl import Jsonl
 from sigtrace.sinks.recording import Losses, Recording, create
+from sigtrace.sources.procfs import boot_id
 
 FOLDER = Path(__file__).parent / "data" / "recordings"
 
@@ -35,7 +36,7 @@ def make(name: str, folder: Path) -> str:
     recording = Recording(create(str(path), force=True), str(path), chosen=chosen)
     text = io.StringIO()
     writer = LineWriter(text, 100_000)
-    told = Filtered(Jsonl(writer, events=None), chosen)
+    told = Filtered(Jsonl(writer, events=None, boot_id=boot_id()), chosen)
     with capture_for("bpf", verdicts, known, sinks=[told, Losses(recording)], recorder=recording) as capture:
         recording.start(header_here(capture.thresholds))
         capture.feed.step(0)

@@ -28,6 +28,7 @@ from sigtrace.model.filter import WorkloadFilter
     metavar="SIGNAL",
     help="Ask about this one, not about each container's own stop signal.",
 )
+@options.local
 @options.fail_on
 @click.argument("names", nargs=-1, metavar="[CONTAINER]...")
 def audit(
@@ -40,6 +41,7 @@ def audit(
     runtime: str | None,
     runtime_socket: tuple[str, ...],
     signo: int | None,
+    local: bool,
     fail_on: str | None,
     names: tuple[str, ...],
 ) -> int:
@@ -57,5 +59,6 @@ def audit(
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         signo=signo or 0,
         sockets=runtime_socket,
+        local=local,
         fail_on=Severity.of(fail_on) if fail_on else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import textwrap
 from dataclasses import asdict, dataclass, replace
@@ -60,11 +61,12 @@ class Pinned:
 
 
 def look_at_pins() -> Pinned:
-    """What is pinned at the usual place."""
+    """What is pinned where an agent is told to pin, or at the usual place."""
     from sigtrace.sources import pins
 
-    count = len(pins.leftovers())
-    return Pinned(count, count > 0 and pins.is_read())
+    folder = os.environ.get("SIGTRACE_AGENT_PIN") or pins.FOLDER
+    count = len(pins.leftovers(folder))
+    return Pinned(count, count > 0 and pins.is_read(folder))
 
 
 @click.command()

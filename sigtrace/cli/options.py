@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
 
 import click
 
+from sigtrace.errors import UsageError
 from sigtrace.model import signals
 
 if TYPE_CHECKING:
@@ -114,6 +115,38 @@ def sockets(command: F) -> F:
         metavar="SOCKET",
         help="Ask this runtime for names (cri:PATH, docker:PATH); else those at the usual places.",
     )(command)
+
+
+def otlp(command: F) -> F:
+    """``--otlp-endpoint`` and what belongs to it, as :func:`otlp_given` takes them. OTEL_* variables say the rest."""
+    for option in reversed(
+        (
+            click.option(
+                "--otlp-endpoint", metavar="URL", help="Export spans and metrics there (http://127.0.0.1:4318)."
+            ),
+            click.option("--otlp-protocol", type=click.Choice(["http/protobuf", "grpc"]), help="[http/protobuf]"),
+            click.option("--otlp-header", multiple=True, metavar="NAME=VALUE", help="Sent with each request."),
+            click.option("--otlp-certificate", metavar="FILE", help="Whom to trust: a CA's certificate (PEM)."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def otlp_given(
+    endpoint: str | None, protocol: str | None, header: tuple[str, ...], certificate: str | None
+) -> dict[str, Any] | None:
+    """Arguments of sinks.otlp's settings; None: nothing is to be exported. Raises UsageError."""
+    if not endpoint:
+        if protocol or header or certificate:
+            raise UsageError("options of OTLP without --otlp-endpoint", next_step="add --otlp-endpoint URL")
+        return None
+    return {"endpoint": endpoint, "protocol": protocol, "headers": header, "certificate": certificate}
+
+
+def local(command: F) -> F:
+    """``--local`` as ``local``."""
+    return click.option("--local", is_flag=True, help="Capture here, also if an agent runs.")(command)
 
 
 def patience(command: F) -> F:

@@ -13,6 +13,7 @@ from sigtrace.model.filter import WorkloadFilter
 @options.output
 @options.filters
 @options.fail_on
+@options.otlp
 @click.option("--events", is_flag=True, help="Also the events, as trace shows them.")
 @click.argument("file")
 def replay(
@@ -22,6 +23,10 @@ def replay(
     namespace: str | None,
     runtime: str | None,
     fail_on: str | None,
+    otlp_endpoint: str | None,
+    otlp_protocol: str | None,
+    otlp_header: tuple[str, ...],
+    otlp_certificate: str | None,
     events: bool,
     file: str,
 ) -> int:
@@ -37,4 +42,5 @@ def replay(
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         fail_on=Severity.of(fail_on) if fail_on else None,
         events=events,
+        otlp=options.otlp_given(otlp_endpoint, otlp_protocol, otlp_header, otlp_certificate),
     )

@@ -16,6 +16,8 @@ from sigtrace.model.filter import WorkloadFilter
 @options.filters
 @options.sockets
 @options.patience
+@options.otlp
+@options.local
 @options.fail_on
 def watch(
     output: str,
@@ -28,9 +30,17 @@ def watch(
     runtime_socket: tuple[str, ...],
     zombie_after: float | None,
     unanswered_after: float | None,
+    otlp_endpoint: str | None,
+    otlp_protocol: str | None,
+    otlp_header: tuple[str, ...],
+    otlp_certificate: str | None,
+    local: bool,
     fail_on: str | None,
 ) -> int:
-    """Verdicts as they happen: one story for each container's shutdown, and every other finding."""
+    """Verdicts as they happen: one story for each container's shutdown, and every other finding.
+
+    They come from the agent on this node, if one runs and no option needs a capture of our own.
+    """
     from sigtrace import commands
 
     return commands.watch(
@@ -41,5 +51,7 @@ def watch(
         zombie_after_s=zombie_after,
         unanswered_after_s=unanswered_after,
         sockets=runtime_socket,
+        otlp=options.otlp_given(otlp_endpoint, otlp_protocol, otlp_header, otlp_certificate),
+        local=local,
         fail_on=Severity.of(fail_on) if fail_on else None,
     )

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sigtrace.detectors.base import ProcessKey, Timers
 from sigtrace.detectors.container import Container, Member
 from sigtrace.detectors.containers import Containers
+from sigtrace.detectors.ends import end_of, main_ended, slowest, was_killed
 from sigtrace.detectors.forwarding import at_work, exited_first
 from sigtrace.detectors.judge import Judgement, judge
 from sigtrace.detectors.pods import SCOPE_NS, Pods
@@ -17,8 +18,8 @@ from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.stop import OOM_NS
 from sigtrace.detectors.words import finding_on, name_of, what_of
 from sigtrace.model import codes, signals
-from sigtrace.model.event import Disposition, Info, Kind, Task
-from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Ended, Finding, ProcessEnd, Shutdown, Verdict
+from sigtrace.model.event import Info, Kind, Task
+from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Finding, ProcessEnd, Shutdown, Verdict
 from sigtrace.model.waitstatus import WaitStatus
 from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 
@@ -27,8 +28,9 @@ from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 _TEARDOWN_NS: Final = 200_000_000
 #: The kernel's SIGKILLs to those who are left come at once; who had not been seen before is seen then.
 _LEFT_NS: Final = 20_000_000
-#: Processes in one story, at most.
-_ENDS_MAX: Final = 128
+#: Ends that are remembered until the story is told, and processes in it, at most.
+_ENDS_MAX: Final = 4_096
+_TOLD_MAX: Final = 128
 _FOUND_MAX: Final = 10_000
 _IN_TIME: Final = ("terminated", "graceful")
 
@@ -98,7 +100,7 @@ class Shutdowns:
         elif ending:
             member = ending.left.pop(task.key, None) or container.members.get(task.key)
             self._ended(container, observation, ending)
-            if member and event.wait_status.signal == signals.SIGKILL and not _was_killed(member, ending.exit):
+            if member and event.wait_status.signal == signals.SIGKILL and not was_killed(member, ending.exit):
                 ending.torn_down.append(member)
             least_ns = max(ending.least_ns, ending.exit.event.time_ns + _LEFT_NS)
             if not ending.left and least_ns <= event.time_ns:
@@ -145,7 +147,7 @@ class Shutdowns:
 
     def _ended(self, container: Container, exit_: Observation, ending: _Ending | None) -> None:
         if len(container.ends) < _ENDS_MAX:
-            end = _end_of(container, exit_, ending.exit if ending else None)
+            end = end_of(container, exit_, ending.exit if ending else None)
             container.ends.append((exit_.event.time_ns, end))
 
     def _tell(self, ending: _Ending, *, waited: bool = False) -> Iterable[Verdict]:
@@ -178,11 +180,12 @@ class Shutdowns:
             ending.main,
             request.event.wall_ns if request else None,
             event.wall_ns,
-            _main_ended(outcome, judgement, stop.kill is not None),
+            main_ended(outcome, judgement, stop.kill is not None),
         )
         since_ns = (began.event if began else event).time_ns  # before it: of a stop that came to nothing
         others = [end for at_ns, end in container.ends if at_ns >= since_ns]
-        ends = [own, *others, *(ProcessEnd(m.task) for m in ending.left.values())]
+        ends = [*others, *(ProcessEnd(m.task) for m in ending.left.values())]
+        told = slowest(ends, _TOLD_MAX - 1)
         earlier = stop.before(stop.kill) if request is None and stop.kill else None
         basis = [o.event for o in (request or earlier, stop.kill) if o]
         hook = judgement.hook
@@ -202,7 +205,8 @@ class Shutdowns:
             pre_stop_s=hook.seconds if hook else None,
             pre_stop_kind="exec" if hook else _declared_hook(container),
             duration_s=(event.time_ns - began.event.time_ns) / 1e9 if began else None,
-            processes=tuple(ends[:_ENDS_MAX]),
+            processes=(own, *told),
+            processes_omitted=len(ends) - len(told),
             findings=tuple(self._codes.pop(key, ())),
             evidence=(*basis[:EVIDENCE_MAX], event),
             oom_scope=mark.oom_scope if mark else None,
@@ -247,45 +251,3 @@ def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
         message=text,
         origin=judgement.origin,
     )
-
-
-def _was_killed(member: Member, main_exit: Observation) -> bool:
-    """Whether it had a SIGKILL of its own already when the main process left."""
-    return member.kill is not None and member.kill.event.time_ns < main_exit.event.time_ns
-
-
-def _end_of(container: Container, exit_: Observation, main_exit: Observation | None) -> ProcessEnd:
-    event, task = exit_.event, exit_.event.task or Task(0, 0)
-    status = event.wait_status or WaitStatus(0)
-    member = container.members.get(task.key)
-    asked = member.asked if member else None
-    if status.signal == signals.SIGKILL:
-        if container.oom_near(event.time_ns, task.key) or _was_marked(container, task):
-            ended = Ended.OOM
-        else:
-            alone = main_exit is None or (member is not None and _was_killed(member, main_exit))
-            ended = Ended.KILLED if alone else Ended.TORN_DOWN
-    elif asked and status.signal == asked.event.signo:
-        ended = Ended.HANDLED if asked.event.disposition is Disposition.HANDLER else Ended.DEFAULT
-    elif status.signal:
-        ended = Ended.CRASHED
-    else:
-        heard = asked is not None and asked.event.disposition is not Disposition.IGNORE
-        ended = Ended.HANDLED if heard else Ended.EXITED
-    return ProcessEnd(container.known(task), asked.event.wall_ns if asked else None, event.wall_ns, ended)
-
-
-def _was_marked(container: Container, task: Task) -> bool:
-    return any(m.event.task and m.event.task.key == task.key for m in container.ooms)
-
-
-def _main_ended(outcome: str, judgement: Judgement, killed: bool) -> Ended:
-    if outcome == "oom" and not judgement.origin:
-        return Ended.OOM
-    if killed and outcome in ("escalated", "killed"):
-        return Ended.KILLED
-    if outcome == "crashed" and judgement.cause in ("fatal-signal", "abort-as-pid1"):
-        return Ended.CRASHED
-    if outcome == "terminated" and not judgement.origin:
-        return Ended.DEFAULT
-    return Ended.HANDLED if judgement.request and outcome != "exited" else Ended.EXITED

@@ -119,6 +119,8 @@ class Shutdown:
     duration_s: float | None = None
     """from the stop signal, else the fatal event, to the exit"""
     processes: tuple[ProcessEnd, ...] = ()
+    processes_omitted: int = 0
+    """others, beyond those: neither killed nor among the slowest"""
     findings: tuple[str, ...] = ()
     evidence: tuple[Event, ...] = field(default=())
     scope: str | None = None

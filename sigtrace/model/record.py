@@ -8,6 +8,7 @@ from typing import Any, Final
 from sigtrace.model import signals
 from sigtrace.model.event import Kind, Task
 from sigtrace.model.finding import Finding, ProcessEnd, Shutdown, Verdict
+from sigtrace.model.ids import verdict_trace_id
 from sigtrace.model.workload import Observation, Workload
 
 SCHEMA: Final = 1
@@ -156,10 +157,14 @@ def shutdown_record(shutdown: Shutdown) -> Record:
         "wait_status": shutdown.wait_status.as_record(),
         "status_code": shutdown.wait_status.code,
         "processes": [_process_record(p) for p in shutdown.processes],
+        "processes_omitted": shutdown.processes_omitted,
         "findings": list(shutdown.findings),
     }
 
 
-def verdict_record(verdict: Verdict) -> Record:
-    """Of either kind."""
-    return finding_record(verdict) if isinstance(verdict, Finding) else shutdown_record(verdict)
+def verdict_record(verdict: Verdict, boot_id: str | None = None) -> Record:
+    """Of either kind; ``boot_id``: of the boot it happened in (empty if not known), for the id of its trace."""
+    record = finding_record(verdict) if isinstance(verdict, Finding) else shutdown_record(verdict)
+    if boot_id is not None:
+        record["trace_id"] = verdict_trace_id(boot_id, verdict) if boot_id else None
+    return record

@@ -28,19 +28,23 @@ def _escape(char: str) -> str:
 
 def columns(text: str) -> int:
     """How many columns of a terminal it takes: wide characters two, combining ones none (Unicode TR11)."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def _width(char: str) -> int:
+    return 0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def cut(text: str, width: int) -> str:
     """At most ``width`` columns of it; what was cut ends in ``…``."""
-    if columns(text) <= width:
-        return text
-    end = len(text)
-    while end and columns(text[:end]) >= width:
-        end -= 1
-    return text[:end] + "…"
+    taken = end = 0
+    for at, char in enumerate(text):
+        taken += _width(char)
+        if taken < width:
+            end = at + 1
+        elif taken > width:
+            return text[:end] + "…"
+    return text
 
 
 def argv_of(raw: bytes, *, truncated: bool = False) -> tuple[str, ...]:

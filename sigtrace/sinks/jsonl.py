@@ -18,12 +18,18 @@ class Jsonl:
     """A :class:`sigtrace.sinks.base.Sink`."""
 
     def __init__(
-        self, writer: LineWriter, *, events: Callable[[Observation], bool] | None, verdicts: bool = True
+        self,
+        writer: LineWriter,
+        *,
+        events: Callable[[Observation], bool] | None,
+        verdicts: bool = True,
+        boot_id: str = "",
     ) -> None:
-        """``events``: which observations to write, None for none."""
+        """``events``: which observations to write, None for none. ``boot_id``: for the ids of traces."""
         self._writer = writer
         self._events = events
         self._verdicts = verdicts
+        self._boot_id = boot_id
         self._seq = 0
 
     def _write(self, record: Record) -> None:
@@ -39,7 +45,7 @@ class Jsonl:
     def verdict(self, verdict: Verdict) -> None:
         """A finding or a shutdown."""
         if self._verdicts:
-            self._write(verdict_record(verdict))
+            self._write(verdict_record(verdict, self._boot_id))
 
     def pass_time(self, now_ns: int) -> None:
         """It holds nothing back."""

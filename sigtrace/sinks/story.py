@@ -9,6 +9,7 @@ from sigtrace.model import codes, signals
 from sigtrace.model.causes import Severity
 from sigtrace.model.event import Event, Info, Kind, Task
 from sigtrace.model.finding import Finding, Shutdown, Verdict
+from sigtrace.model.ids import in_shutdown
 from sigtrace.model.text import columns, command_line
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import LineWriter
@@ -208,6 +209,5 @@ class Story:
         self._held.clear()
 
 
-def belongs_to_shutdown(finding: Finding) -> bool:
-    """Whether it is part of a container's end rather than a thing of its own."""
-    return finding.main and (finding.code, finding.cause) != ("signal-dropped", "from-inside")
+#: Whether it is part of a container's end rather than a thing of its own.
+belongs_to_shutdown = in_shutdown

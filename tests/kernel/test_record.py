@@ -20,6 +20,7 @@ from sigtrace.sinks.base import LineWriter
 from sigtrace.sinks.jsonl import Jsonl
 from sigtrace.sinks.recording import Losses, Recording, create
 from sigtrace.sources.options import BpfOptions
+from sigtrace.sources.procfs import boot_id
 
 REPOSITORY = Path(__file__).parents[2]
 SIGTRACE = [sys.executable, "-m", "sigtrace.cli.main"]
@@ -69,8 +70,8 @@ def test_a_replay_gives_what_the_capture_gave_byte_for_byte(bpf_host, tmp_path):
     writers = [LineWriter(verdicts, 100_000), LineWriter(everything, 100_000)]
     recording = Recording(create(path, force=False), path)
     sinks = [
-        Jsonl(writers[0], events=None),
-        Jsonl(writers[1], events=lambda observation: observation.event.kind in SHOWN),
+        Jsonl(writers[0], events=None, boot_id=boot_id()),
+        Jsonl(writers[1], events=lambda o: o.event.kind in SHOWN, boot_id=boot_id()),
         told,
         Losses(recording),
     ]

@@ -19,7 +19,8 @@ def replayed(path):
     text = io.StringIO()
     writer = LineWriter(text, 100_000)
     with open_recording(str(path)) as recording:
-        run(recording, [Filtered(Jsonl(writer, events=None), WorkloadFilter(container=path.stem))])
+        told = Jsonl(writer, events=None, boot_id=recording.header.boot_id)
+        run(recording, [Filtered(told, WorkloadFilter(container=path.stem))])
         events = recording.events
     assert not writer.close(10)
     return text.getvalue(), events

@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -23,6 +23,8 @@ from sigtrace.model.workload import Workload
 
 #: Questions that wait for the thread, at most.
 _QUEUE_MAX: Final = 4_096
+#: How often it is looked whether an answer has come, seconds.
+_STEP_S: Final = 0.005
 #: New sockets are looked for, and old entries thrown away, so often, seconds.
 _HOUSEKEEPING_S: Final = 5.0
 
@@ -130,6 +132,16 @@ class Runtimes:
             self._miss(container_id, workload.runtime)
             return workload
         return entry.apply(workload)
+
+    def settle_for(self, container_ids: Collection[str], timeout_s: float) -> None:
+        """Ask for these and wait, at most so long (s), until each is known or no runtime knows it."""
+        for container_id in container_ids:
+            self.prefetch(container_id)
+        end = time.monotonic() + timeout_s
+        waiting = set(container_ids)
+        while waiting and time.monotonic() < end:
+            time.sleep(_STEP_S)
+            waiting -= {one for one in waiting if (entry := self._entries.get(one)) and (entry.info or entry.refused)}
 
     def info(self, container_id: str) -> RuntimeInfo | None:
         """All that is known of one by now."""
@@ -244,6 +256,7 @@ class Runtimes:
             return
         entry.asked -= 1
         if entry.asked <= 0:
+            entry.refused = True
             self.counters.given_up += 1
 
     def _listed(self, listed: Listed, now: float) -> None:

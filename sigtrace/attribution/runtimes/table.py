@@ -22,7 +22,7 @@ UNKNOWN_S: Final = 60.0
 class Entry:
     """What is known of a container."""
 
-    __slots__ = ("asked", "gone", "info", "merged", "runtime", "source", "stored")
+    __slots__ = ("asked", "gone", "info", "merged", "refused", "runtime", "source", "stored")
 
     def __init__(self, runtime: str | None, now: float) -> None:
         """``runtime``: as the path of its cgroup says; ``now``: monotonic seconds, as everywhere here."""
@@ -35,6 +35,8 @@ class Entry:
         self.gone: float | None = None
         self.asked = 0
         """sockets that have not answered yet"""
+        self.refused = False
+        """all that were asked don't know it"""
         self.merged: tuple[Workload, Workload] | None = None
         """the last workload that was asked for, without and with the names; one tuple, so that no lock is needed"""
 

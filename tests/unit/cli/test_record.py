@@ -69,7 +69,7 @@ def made(tmp_path):
     writer = LineWriter(out)
     recording = Recording(create(path, force=False), path)
     recording.start(Header("1.2", "boot", "node", "6.18", WALL, Thresholds().as_dict()))
-    pipeline = Pipeline(Chain(Thresholds()), [Jsonl(writer, events=None)], recording)
+    pipeline = Pipeline(Chain(Thresholds()), [Jsonl(writer, events=None, boot_id="boot")], recording)
     for observation in STORY:
         at = observation.event.time_ns
         pipeline.advance(at - 1)

@@ -234,7 +234,19 @@ def test_no_more_than_128_processes_are_in_a_story():
     children = [BOX.child(k) for k in range(1, 99)] + [BOX.child(k, pid=9000 + k) for k in range(200, 300)]
     steps = [BOX.term(S, **HANDLED), BOX.snapshot(S + 1, BOX.init, *children)]
     steps += [BOX.exit(S + 2 + k, exited(0), task) for k, task in enumerate(children)]
-    assert len(shutdown_of(*steps, BOX.exit(2 * S, exited(0))).processes) == 128
+    shutdown = shutdown_of(*steps, BOX.exit(2 * S, exited(0)))
+    assert len(shutdown.processes) == 128
+    assert shutdown.processes_omitted == 199 - 128
+    # The main one, and those that ended last.
+    assert [p.task.key for p in shutdown.processes] == [BOX.init.key, *(child.key for child in children[-127:])]
+
+
+def test_those_that_were_torn_down_are_in_it_first():
+    children = [BOX.child(k, pid=9000 + k) for k in range(1, 201)]
+    killed, others = children[0], children[1:]
+    steps = [BOX.term(S, **HANDLED), BOX.snapshot(S + 1, BOX.init, *children), BOX.exit(S + 2, KILLED, killed)]
+    steps += [BOX.exit(S + 3 + k, exited(0), task) for k, task in enumerate(others)]
+    assert killed.key in [p.task.key for p in shutdown_of(*steps, BOX.exit(2 * S, exited(0))).processes]
 
 
 def test_every_outcome_and_cause_it_can_tell_is_in_the_catalogue():

@@ -239,3 +239,20 @@ def test_ending_it_ends_its_threads_also_before_it_began(node):
     with node.runtimes("s") as other:
         assert other.settle(10)
     assert not other._thread.is_alive()
+
+
+def test_those_that_went_before_us_are_asked_for_and_waited_for(node):
+    client = node.client("s")
+    client.known = {ident(1): info(1)}
+    runtimes = node.runtimes("s").start()
+    assert runtimes.settle(10)
+    runtimes.settle_for([ident(1), ident(2)], 10)  # that nobody knows 2 is an answer, too
+    assert runtimes.get(workload(1)).container_name == "c1"
+    assert runtimes.get(workload(2)).container_name is None
+
+
+def test_that_wait_has_an_end(node):
+    node.client("s").gate.clear()
+    runtimes = node.runtimes("s").start()
+    runtimes.settle_for([ident(1)], 0.01)
+    assert runtimes.get(workload(1)).container_name is None

@@ -1,0 +1,1 @@
+"""The node daemon: what it is given, and what it does with it."""

@@ -1,0 +1,280 @@
+"""Wires a capture to everything that tells of it, and lives as a daemon should."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final
+
+from sigtrace import __version__
+from sigtrace.agent.settings import LIVE, ONCE, Settings, source_options
+from sigtrace.capture import Capture
+from sigtrace.detectors.base import Thresholds
+from sigtrace.errors import EXIT_OK, EXIT_RUN, SigtraceError
+from sigtrace.model.filter import WorkloadFilter
+from sigtrace.model.record import rfc3339
+from sigtrace.model.recording.values import Encoder
+from sigtrace.model.redaction import redacted
+from sigtrace.model.signals import SIGHUP, name
+from sigtrace.service.health import Health
+from sigtrace.service.life import Signals
+from sigtrace.service.listening import Lock
+from sigtrace.service.log import Log
+from sigtrace.service.outlet import Kept, Outlet
+from sigtrace.service.protocol import PROTOCOL, Hello, Request, Status
+from sigtrace.service.server import Server
+from sigtrace.service.store import Store
+from sigtrace.sinks.base import LineWriter, Sink
+from sigtrace.sinks.jsonl import Jsonl
+from sigtrace.sinks.metrics.bookkeeping import Metrics
+from sigtrace.sinks.once import Once, Told
+from sigtrace.sinks.overview.aggregate import Overview
+from sigtrace.sinks.prometheus.address import parse_address
+from sigtrace.sinks.prometheus.exposition import Scrape
+from sigtrace.sinks.prometheus.server import Server as HttpServer
+from sigtrace.sources.procfs import boot_id, node_name
+
+if TYPE_CHECKING:
+    from sigtrace.sinks.otlp.sink import Otlp
+
+#: How soon a pipeline that has ended is noticed, and the end of --duration.
+_STEP_S: Final = 0.5
+_RETIRE_S: Final = 0.05
+#: At the end: for the pipeline's last step, for who reads standard output, and for the service.
+_JOIN_S: Final = 2.0
+_WRITE_S: Final = 0.5
+#: Of an audit: from its first look to its last, and what runtimes get to name containers.
+_AUDIT_S: Final = 0.3
+_SETTLE_S: Final = 2.0
+
+
+class Agent:
+    """What runs on a node. ``run`` until a signal ends it."""
+
+    def __init__(self, settings: Settings, reload: Callable[[], Settings], log: Log) -> None:
+        """``reload``: reads the settings again; raises SigtraceError if they are wrong now."""
+        self._settings = settings
+        self._reload_settings = reload
+        self._log = log
+        self._node = node_name()
+        self._boot_id = boot_id()
+        self._started_wall_ns = time.time_ns()
+        self._health = Health()
+        self._backend = ""
+        self._retired: threading.Thread | None = None
+        self._store = Store(settings.state, log.warning)
+        self._overview = Overview(source="agent", node=self._node)
+        self._metrics = Metrics()
+        self._server = Server(
+            settings.socket,
+            self._store,
+            Hello(__version__, PROTOCOL, os.getpid(), self._node, self._boot_id),
+            status=self._status,
+            tell=log.warning,
+            snapshot=self._overview.frame,
+            audit=self._audit,
+        )
+        self._writer = LineWriter(sys.stdout, on_closed=self._output_ended)
+        self._kept = Kept(self._server)
+        told = (Jsonl(self._writer, events=None, boot_id=self._boot_id), self._kept)
+        self._shown = Outlet((self._overview,), WorkloadFilter(), redact=settings.redact)
+        self._told = Outlet(told, settings.chosen, redact=settings.redact)
+        self._export = Outlet(self._exporters(settings), settings.chosen, redact=settings.redact)
+
+    # ---- life
+
+    def run(self, signals: Signals) -> int:
+        """Until a signal ends it; returns the exit status. Raises SigtraceError if it can't begin."""
+        settings = self._settings
+        unanswered = settings.unanswered_after_s
+        with contextlib.ExitStack() as stack:
+            http = self._listen_http(stack)
+            told = Told(self._boot_id)
+            capture = Capture(
+                settings.backend,
+                source_options(settings),
+                [Once([self._told, self._shown, self._metrics, self._export], told)],
+                thresholds=Thresholds(unanswered_after_s=unanswered) if unanswered else None,
+                sockets=settings.sockets,
+            )
+            stack.callback(self._server.close)
+            stack.enter_context(capture)
+            self._overview.attach(capture.counts, capture.workload_of, backend=capture.backend)
+            self._metrics.attach(
+                counts=capture.counts,
+                workload_of=capture.workload_of,
+                given=capture.given_back,
+                since_wall_ns=capture.since_wall_ns,
+            )
+            capture.feed.overflows.append(self._metrics.take_overflow)
+            self._backend = capture.backend
+            self._store.open(time.time_ns(), unbroken=capture.resumed_ns > 0)
+            told.by(self._store.verdicts(self._boot_id), capture.resumed_ns)
+            capture.begin()
+            if capture.replaced:
+                self._log.warning("what was pinned did not fit this version or these settings, and was replaced")
+            for gap in list(self._store.gaps)[-1:]:
+                self._log("nothing was seen", since=rfc3339(gap.from_ns)[:19], until=rfc3339(gap.until_ns)[:19])
+            self._server.start()
+            self._health.parts["service"] = lambda: self._server.alive
+            pipeline = threading.Thread(target=self._pipe, args=(capture,), name="pipeline", daemon=True)
+            self._health.beat()
+            pipeline.start()
+            self._health.ready.set()
+            self._log(
+                "ready",
+                backend=capture.backend,
+                cgroups=capture.hierarchy.kind.name.lower(),
+                pid=os.getpid(),
+                http=http or "off",
+                socket=settings.socket,
+                otlp="on" if settings.otlp else "off",
+                **({"pins": "resumed" if capture.resumed_ns else "new"} if settings.pin else {}),
+            )
+            signo = self._wait(signals, settings.duration_s)
+            signals.end_at_once()
+            self._log("ending", signal=name(signo) if signo else "none")
+            return self._end(capture, pipeline)
+
+    def _listen_http(self, stack: contextlib.ExitStack) -> str | None:
+        if not self._settings.http:
+            return None
+        info = {"service.name": "sigtrace", "service.version": __version__, "host.name": self._node}
+        server = HttpServer(
+            parse_address(self._settings.http),
+            metrics=Scrape(self._metrics.collect, info),
+            healthy=self._health.healthy,
+            ready=self._health.is_ready,
+        )
+        server.start()
+        stack.callback(server.close)
+        return str(server.address)
+
+    def _pipe(self, capture: Capture) -> None:
+        def done() -> bool:
+            self._health.beat()
+            return self._health.ending.is_set()
+
+        try:
+            capture.run(done)
+        except BaseException as error:  # noqa: BLE001 -- raised again in the main thread
+            self._health.failure = error
+
+    def _wait(self, signals: Signals, duration_s: float | None) -> int:
+        """The signal that ends it; 0: its time was up, or the pipeline has ended."""
+        end = time.monotonic() + duration_s if duration_s else float("inf")
+        while self._health.failure is None and (left := end - time.monotonic()) > 0:
+            signo = signals.next(min(left, _STEP_S))
+            if signo == SIGHUP:
+                self._reload()
+            elif signo:
+                return signo
+        return 0
+
+    def _end(self, capture: Capture, pipeline: threading.Thread) -> int:
+        self._health.ending.set()
+        pipeline.join(_JOIN_S)
+        if pipeline.is_alive():
+            self._log("the pipeline is stuck and is left behind", level="error")
+            return EXIT_RUN
+        if self._health.failure is not None:
+            self._export.close()
+            raise self._health.failure
+        capture.finish()
+        if self._retired:
+            self._retired.join(_JOIN_S)
+        if (left := self._writer.close(_WRITE_S)) and not self._writer.closed:
+            self._log.warning(f"{left} lines were not written: nobody read them in time")
+        self._server.close()
+        self._log("ended", lost=self._told.lost)
+        return EXIT_OK
+
+    # ---- changes
+
+    def _output_ended(self) -> None:
+        """No reason to end: all else is told still."""
+        self._told.change(sinks=(self._kept,))
+        failure = self._writer.failure
+        why = f"standard output: {failure.strerror}" if failure else "nobody reads standard output any more"
+        self._log.warning(f"{why}; verdicts are kept and exported still")
+
+    def _reload(self) -> None:
+        try:
+            fresh = self._reload_settings()
+            exporters = self._exporters(fresh) if fresh.otlp != self._settings.otlp else None
+        except SigtraceError as error:
+            self._log(f"not reloaded, all is as it was: {error}", level="error")
+            return
+        old = self._settings
+        differ = {f.name for f in dataclasses.fields(Settings) if getattr(old, f.name) != getattr(fresh, f.name)}
+        live = sorted(differ & LIVE)
+        self._shown.change(redact=fresh.redact)
+        for outlet in (self._told, self._export):
+            outlet.change(chosen=fresh.chosen, redact=fresh.redact)
+        self._log.form = fresh.log
+        if exporters is not None:
+            self._retired = threading.Thread(target=self._retire, args=(self._export.change(sinks=exporters),))
+            self._retired.start()
+        self._settings = dataclasses.replace(old, **{name: getattr(fresh, name) for name in live})
+        self._log("reloaded", changed=",".join(live) or "nothing")
+        if rest := sorted(differ - LIVE - ONCE):
+            names = ", ".join(name.removesuffix("_s").replace("_", "-") for name in rest)
+            self._log.warning(f"these need a restart to change: {names}")
+
+    def _retire(self, sinks: tuple[Sink, ...]) -> None:
+        """Closes sinks that were replaced, once the pipeline has let go of them."""
+        steps = self._export.steps
+        while self._export.steps == steps and not self._health.ending.wait(_RETIRE_S):
+            pass
+        for sink in sinks:
+            sink.close()
+
+    def _exporters(self, settings: Settings) -> tuple[Otlp, ...]:
+        if settings.otlp is None:
+            return ()
+        from sigtrace.sinks.otlp.metrics import MetricMessages, export_items
+        from sigtrace.sinks.otlp.sink import Otlp
+
+        otlp = Otlp(settings.otlp, self._boot_id, self._node, tell=self._log.warning)
+        otlp.exporter.collect_metrics(MetricMessages(self._metrics.collect, settings.otlp, self._node))
+        self._metrics.export_items = lambda: export_items(otlp.exporter.ledger)
+        return (otlp,)
+
+    # ---- what readers ask for
+
+    def _status(self, known: Status) -> Status:
+        return dataclasses.replace(
+            known, backend=self._backend, started_wall_ns=self._started_wall_ns, lost=dict(self._told.lost)
+        )
+
+    def _audit(self, request: Request) -> Iterator[bytes]:
+        from sigtrace.attribution.runtimes.lookup import Runtimes
+        from sigtrace.attribution.runtimes.sockets import given
+        from sigtrace.auditor import Auditor
+
+        settings = self._settings
+        runtimes = Runtimes(given(settings.sockets) if settings.sockets else None)
+        with runtimes, Auditor(settings.backend, runtimes) as auditor:
+            runtimes.settle(_SETTLE_S)
+            for audit in auditor.audit(request.lasting_s or _AUDIT_S, asked=request.signo):
+                shown = redacted(audit) if settings.redact else audit
+                yield json.dumps(Encoder({}).object(shown), separators=(",", ":")).encode("ascii")
+
+
+def run(settings: Settings, reload: Callable[[], Settings]) -> int:
+    """Becomes this node's agent. Returns the exit status. Raises RunError if there is one already."""
+    with Signals() as signals:
+        log = Log(settings.log)
+        lock = Lock(settings.socket)
+        try:
+            if replaced := lock.take(replace=settings.replace):
+                log("took over", pid=replaced)
+            return Agent(settings, reload, log).run(signals)
+        finally:
+            lock.release()

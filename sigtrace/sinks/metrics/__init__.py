@@ -1,0 +1,1 @@
+"""The bookkeeping behind every exporter of metrics."""

@@ -1,0 +1,1 @@
+"""What `top` shows: the aggregation, and a plain table of it."""

@@ -1,0 +1,107 @@
+"""A folded finding says how many there were so far; what counts is how many it adds."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sigtrace.detectors.fold import Folds
+from sigtrace.model.causes import Severity
+from sigtrace.model.event import Event, Kind, Task
+from sigtrace.model.finding import Certainty, Finding
+from sigtrace.model.workload import Observation
+from sigtrace.sinks.metrics.repeats import Repeats
+from tests.unit.sinks.metrics.world import S, container
+
+WEB = container(10)
+
+
+def finding(code="signal-dropped", count=1, first=0, pid=7, comm="w", workload=WEB, cause="no-handler", **fields):
+    return Finding(
+        code,
+        cause,
+        Severity.ERROR,
+        Certainty.OBSERVED,
+        0,
+        0,
+        workload,
+        Task(pid, pid, comm),
+        "",
+        "",
+        count=count,
+        first_wall_ns=first,
+        **fields,
+    )
+
+
+def test_one_fold_adds_what_is_new():
+    repeats = Repeats()
+    assert [repeats.news(finding(count=count)) for count in (1, 10, 100, 137)] == [1, 9, 90, 37]
+
+
+@pytest.mark.parametrize("other", [{"first": 5}, {"pid": 8}, {"workload": container(11)}, {"cause": "late-drop"}])
+def test_another_fold_begins_anew(other):
+    repeats = Repeats()
+    repeats.news(finding(count=10))
+    assert repeats.news(finding(**other)) == 1
+
+
+def test_kills_are_folded_by_container_and_cause_whoever_was_killed():
+    repeats = Repeats()
+    assert [repeats.news(finding("killed", n, pid=n, cause="by-parent")) for n in (1, 10, 17)] == [1, 9, 7]
+
+
+def loop(count, first=0, **fields):
+    return finding("crash-masked", count, first, cause="supervisor-restarts", parent=Task(1, 1), **fields)
+
+
+def test_a_crash_loop_whose_window_slides_is_one():
+    repeats = Repeats()
+    told = [loop(3), loop(30, first=9, pid=9), loop(41, first=20, pid=11, closing=True)]
+    assert [repeats.news(one) for one in told] == [3, 27, 11]
+
+
+def test_a_crash_loop_that_ended_without_a_word_and_its_successor_are_two():
+    repeats = Repeats()
+    assert [repeats.news(loop(3)), repeats.news(loop(5, first=99))] == [3, 5]
+
+
+def test_after_its_last_word_a_loop_begins_anew():
+    repeats = Repeats()
+    assert [repeats.news(one) for one in (loop(3), loop(7, closing=True), loop(90, first=5))] == [3, 4, 90]
+
+
+def test_it_remembers_only_so_many():
+    repeats = Repeats()
+    for n in range(30_000):
+        repeats.news(finding(first=n))
+    assert len(repeats._told) == 20_000
+
+
+@given(st.lists(st.booleans(), max_size=400))
+@settings(deadline=None)
+def test_the_sum_is_exact_however_a_fold_tells(steps):
+    """True: it happens again; False: a long quiet, so that the fold ends."""
+    repeats, folds, now, happened, counted = Repeats(), Folds(), 0, 0, 0
+
+    def tell(fold):
+        nonlocal counted
+        fold.told = fold.count
+        counted += repeats.news(finding("killed", fold.count, fold.first.event.wall_ns, cause="manual"))
+
+    for again in steps:
+        now += S
+        if not again:
+            now += 100 * S
+            if fold := folds.close(0):
+                tell(fold)
+            continue
+        happened += 1
+        event = Event(now, now, Kind.SIGNAL_GENERATE)
+        fold = folds.get(0)
+        if fold is None:
+            tell(folds.open(0, Observation(event)))
+        elif fold.add(event):
+            tell(fold)
+    for fold in folds.close_all():
+        tell(fold)
+    assert counted == happened
