@@ -11,6 +11,8 @@ ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.setup-done
 BPF_OBJECT := sigtrace/sources/sigtrace.bpf.o
+# The same programs for kernels without BTF: raw tracepoints, fitted by the kernel's headers (sources/bcc.py).
+RAW_OBJECT := sigtrace/sources/sigtrace-raw.bpf.o
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h bpf/include/*.h)
 C_FILES = $(wildcard bpf/*.c bpf/*.h bpf/include/*.h benchmarks/*.c benchmarks/*.h)
 
@@ -29,12 +31,13 @@ setup: $(STAMP)
 $(STAMP): packages.txt constraints.txt pyproject.toml setup.py tools/setup
 	@tools/setup
 
-# The BPF object, if it is older than its sources.
-bpf: $(BPF_OBJECT)
+# The BPF objects, if they are older than their sources.
+bpf: $(BPF_OBJECT) $(RAW_OBJECT)
 	@:
 
 # Written beside and renamed: neither an interrupted build nor a running one leaves half an object.
-$(BPF_OBJECT): bpf/sigtrace.bpf.c $(BPF_SOURCES) Makefile
+$(RAW_OBJECT): BPF_CFLAGS += -DSIGTRACE_RAW
+$(BPF_OBJECT) $(RAW_OBJECT): bpf/sigtrace.bpf.c $(BPF_SOURCES) Makefile
 	@command -v $(CLANG) >/dev/null || { echo "make bpf: $(CLANG) not found; run make setup, or set CLANG" >&2; exit 1; }
 	@mkdir -p $(@D)
 	@echo "$(CLANG) $(BPF_CFLAGS) -c $< -o $@"; tmp=$@.$$$$; \
@@ -81,5 +84,5 @@ wheel: setup
 	$(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
 
 clean:
-	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache $(BPF_OBJECT)*
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache $(BPF_OBJECT)* $(RAW_OBJECT)*
 	find sigtrace tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -11,27 +11,27 @@ from setuptools.command.sdist import sdist
 from setuptools.errors import SetupError
 
 HERE = Path(__file__).resolve().parent
-OBJECT = Path("sigtrace/sources/sigtrace.bpf.o")
+OBJECTS = [Path("sigtrace/sources") / name for name in ("sigtrace.bpf.o", "sigtrace-raw.bpf.o")]
 
 
 def build_object() -> None:
-    """Build sigtrace.bpf.o by the Makefile's rule (the flags stand there alone), or keep the one an sdist brought.
+    """Build both objects by the Makefile's rule (the flags stand there alone), or keep those an sdist brought.
 
     Raises SetupError when a tool is missing or the compiler fails.
     """
     # Only an sdist has PKG-INFO beside setup.py. Its object was built with it; file times mean nothing there.
-    if (HERE / "PKG-INFO").exists() and (HERE / OBJECT).exists():
+    if (HERE / "PKG-INFO").exists() and all((HERE / one).exists() for one in OBJECTS):
         return
     tools = ("make", os.environ.get("CLANG", "clang"), os.environ.get("LLVM_STRIP", "llvm-strip"))
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
         raise SetupError(
-            f"cannot build {OBJECT}: {', '.join(missing)} not found; "
+            f"cannot build {OBJECTS[0]}: {', '.join(missing)} not found; "
             "install clang, llvm, make and libbpf's headers (Debian: clang llvm make libbpf-dev)"
         )
     done = subprocess.run(["make", "--no-print-directory", "bpf"], cwd=HERE, check=False)
     if done.returncode != 0:
-        raise SetupError(f"cannot build {OBJECT}: `make bpf` failed, the compiler's words are above")
+        raise SetupError(f"cannot build {OBJECTS[0]}: `make bpf` failed, the compiler's words are above")
 
 
 class BuildBpf(Command):

@@ -2,16 +2,16 @@
 /* Cgroups that appear and go, in the hierarchy where containers live. */
 
 /* Told with its name and its parent's id; user space joins them to a path. */
-SEC("tp_btf/cgroup_mkdir")
+SEC(TRACEPOINT("cgroup_mkdir"))
 int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 {
 	u64 parent, now;
 	struct life *life;
 	long len;
 
-	if (cgroup->root->hierarchy_id != config.hierarchy_id)
+	if (FIELD(cgroup, root, hierarchy_id) != config.hierarchy_id)
 		return 0;
-	parent = cgroup->self.parent->cgroup->kn->id;
+	parent = FIELD(cgroup, self.parent, cgroup, kn, id);
 	if (!admit(parent, BUDGET_MKDIR, &now))
 		return 0;
 	life = reserve_life();
@@ -19,20 +19,20 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 		return 0;
 	life->event.time_ns = now;
 	life->event.kind = KIND_CGROUP_MKDIR;
-	life->event.target.cgroup = cgroup->kn->id;
+	life->event.target.cgroup = FIELD(cgroup, kn, id);
 	life->event.target.parent_cgroup = parent;
-	len = bpf_probe_read_kernel_str(life->text, TEXT_LEN, cgroup->kn->name);
+	len = bpf_probe_read_kernel_str(life->text, TEXT_LEN, FIELD(cgroup, kn, name));
 	life->text_len = len > 0 ? len - 1 : 0;
 	submit_life(life);
 	return 0;
 }
 
-SEC("tp_btf/cgroup_rmdir")
+SEC(TRACEPOINT("cgroup_rmdir"))
 int BPF_PROG(cgroup_rmdir, struct cgroup *cgroup)
 {
-	u64 id = cgroup->kn->id, mark = id | CGROUP_KEY, now;
+	u64 id = FIELD(cgroup, kn, id), mark = id | CGROUP_KEY, now;
 
-	if (cgroup->root->hierarchy_id != config.hierarchy_id)
+	if (FIELD(cgroup, root, hierarchy_id) != config.hierarchy_id)
 		return 0;
 	now = bpf_ktime_get_boot_ns();
 	bpf_map_delete_elem(&limits, &id);

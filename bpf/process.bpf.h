@@ -6,10 +6,12 @@
 
 static __always_inline u32 wait_status_of(struct task_struct *t)
 {
-	struct signal_struct *signal = t->signal;
+	struct signal_struct *signal = FIELD(t, signal);
 
 	/* A fault's or kill's status belongs to the group; exit(2) of the last thread leaves it with the leader. */
-	return (signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : t->group_leader->exit_code) & 0xffff;
+	if (FIELD(signal, flags) & SIGNAL_GROUP_EXIT)
+		return FIELD(signal, group_exit_code) & 0xffff;
+	return FIELD(t, group_leader, exit_code) & 0xffff;
 }
 
 static __always_inline bool exit_matters(const struct zombie *zombie, const struct process_key *key)
@@ -31,7 +33,7 @@ static __always_inline void fill_exit(struct event *event, const struct zombie *
 	event->target = zombie->task;
 }
 
-SEC("tp_btf/sched_process_exit")
+SEC(TRACEPOINT("sched_process_exit"))
 int BPF_PROG(process_exit, struct task_struct *p)
 {
 	struct zombie zombie = {};
@@ -44,19 +46,19 @@ int BPF_PROG(process_exit, struct task_struct *p)
 
 	/* The last thread to exit may not be the leader, and two can both see 0: the zombie map takes one of them.
 	 * (6.18 passes group_dead as well, 6.12 and older do not.) */
-	if (p->signal->live.counter)
+	if (FIELD(p, signal, live.counter))
 		return 0;
 	key_of(p, &key);
 	zombie.exit_ns = bpf_ktime_get_boot_ns();
 	zombie.wait_status = wait_status_of(p);
 	zombie.flags = fill_task(p, &zombie.task) | flag_if(F_MAIN, is_watched(&key)) |
-		       flag_if(F_FORKED, p->group_leader->flags & PF_FORKNOEXEC);
+		       flag_if(F_FORKED, FIELD(p, group_leader, flags) & PF_FORKNOEXEC);
 	err = bpf_map_update_elem(&zombies, &key, &zombie, BPF_NOEXIST);
 	if (err == -EEXIST)
 		return 0;
 	if (err) {
 		enter(LEDGER_ZOMBIES_FULL);
-		if (p->pid != p->tgid) /* nothing tells two last threads apart now */
+		if (FIELD(p, pid) != FIELD(p, tgid)) /* nothing tells two last threads apart now */
 			return 0;
 	}
 	cgroup = zombie.task.cgroup;
@@ -72,7 +74,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 		if (!event)
 			return 0;
 		fill_exit(event, &zombie, KIND_EXIT, now);
-		probed_fill_task(p->real_parent, &event->sender);
+		probed_fill_task(FIELD(p, real_parent), &event->sender);
 		submit_event(event);
 		return 0;
 	}
@@ -82,23 +84,23 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	if (!life)
 		return 0;
 	fill_exit(&life->event, &zombie, KIND_EXIT, now);
-	probed_fill_task(p->real_parent, &life->event.sender);
+	probed_fill_task(FIELD(p, real_parent), &life->event.sender);
 	submit_life(life);
 	return 0;
 }
 
 /* After the wait, 13 to 63 ms later (RCU), in a softirq with any task as current. */
-SEC("tp_btf/sched_process_free")
+SEC(TRACEPOINT("sched_process_free"))
 int BPF_PROG(process_free, struct task_struct *p)
 {
-	struct process_key key = { .start_ns = p->start_boottime, .tgid = p->tgid };
+	struct process_key key = { .start_ns = FIELD(p, start_boottime), .tgid = FIELD(p, tgid) };
 	struct zombie *zombie;
 	struct event *event;
 	long err;
 	u64 now;
 
 	/* A thread; or the old leader after an exec by another thread: same (tgid, start), alive. */
-	if (p->pid != p->tgid)
+	if (FIELD(p, pid) != FIELD(p, tgid))
 		return 0;
 	if (config.tell_all || config.follow) {
 		zombie = bpf_map_lookup_elem(&zombies, &key);
@@ -119,11 +121,11 @@ int BPF_PROG(process_free, struct task_struct *p)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exec")
+SEC(TRACEPOINT("sched_process_exec"))
 int BPF_PROG(process_exec, struct task_struct *p)
 {
 	u64 start, len, cgroup = cgroup_of(p);
-	bool entered = cgroup_of(p->real_parent) != cgroup;
+	bool entered = cgroup_of(FIELD(p, real_parent)) != cgroup;
 	struct process_key key;
 	struct life *life;
 	u64 now;
@@ -144,8 +146,8 @@ int BPF_PROG(process_exec, struct task_struct *p)
 	life->event.kind = KIND_EXEC;
 	life->event.flags = probed_fill_task(p, &life->event.target);
 	/* The environment follows the arguments directly: never read past arg_end. */
-	start = p->mm->arg_start;
-	len = p->mm->arg_end - start;
+	start = FIELD(p, mm, arg_start);
+	len = FIELD(p, mm, arg_end) - start;
 	if (len > TEXT_LEN) {
 		len = TEXT_LEN;
 		life->event.flags |= F_TRUNCATED;
@@ -214,13 +216,13 @@ int oom_mark_victim(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /* Loaded for `trace -- CMD` alone. */
-SEC("?tp_btf/sched_process_fork")
+SEC("?" TRACEPOINT("sched_process_fork"))
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct process_key key;
 	u32 yes = 1;
 
-	if (child->tgid == parent->tgid)
+	if (FIELD(child, tgid) == FIELD(parent, tgid))
 		return 0;
 	key_of(parent, &key);
 	if (!bpf_map_lookup_elem(&followed, &key))

@@ -92,7 +92,7 @@ static __always_inline bool may_matter(struct task_struct *target, int signo)
 	if (BIT(signo) & (STOP_SIGNALS | FAULTS))
 		return true;
 	/* signal_generate runs after complete_signal: a signal that ends the group has already marked it. */
-	return level_of(target) || (!(BIT(signo) & HARMLESS) && target->signal->flags & SIGNAL_GROUP_EXIT) ||
+	return level_of(target) || (!(BIT(signo) & HARMLESS) && FIELD(target, signal, flags) & SIGNAL_GROUP_EXIT) ||
 	       is_main(target);
 }
 
@@ -101,9 +101,9 @@ static __always_inline bool generate_matters(struct task_struct *target, int sig
 {
 	if (BIT(signo) & STOP_SIGNALS)
 		return true;
-	if (BIT(signo) & FAULTS && disposition_in(target->sighand, signo) == HANDLER_DEFAULT)
+	if (BIT(signo) & FAULTS && disposition_in(FIELD(target, sighand), signo) == HANDLER_DEFAULT)
 		return true; /* else a JVM's or a browser's daily bread */
-	if (!(BIT(signo) & HARMLESS) && target->signal->flags & SIGNAL_GROUP_EXIT)
+	if (!(BIT(signo) & HARMLESS) && FIELD(target, signal, flags) & SIGNAL_GROUP_EXIT)
 		return true;
 	return sent && (is_ns_init(target) || is_main(target));
 }
@@ -137,7 +137,7 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 	draft->kind = KIND_GENERATE;
 	draft->signo = signo;
 	draft->result = result;
-	draft->disposition = disposition_in(target->sighand, signo);
+	draft->disposition = disposition_in(FIELD(target, sighand), signo);
 	draft->code = code;
 	draft->info = info;
 	/* From here on `sent` and `info` are read back from the draft, where the verifier forgets what it knew of them:
@@ -193,7 +193,7 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 	return 0;
 }
 
-SEC("tp_btf/signal_generate")
+SEC(TRACEPOINT("signal_generate"))
 int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct task_struct *target, int group,
 	     int result)
 {
@@ -210,10 +210,10 @@ int BPF_PROG(signal_generate, int signo, struct kernel_siginfo *siginfo, struct 
 	return tell_generate(target, siginfo, signo, group, result);
 }
 
-SEC("tp_btf/signal_deliver")
+SEC(TRACEPOINT("signal_deliver"))
 int BPF_PROG(signal_deliver, int signo, struct kernel_siginfo *siginfo, struct k_sigaction *action)
 {
-	u64 handler = (u64)action->sa.sa_handler;
+	u64 handler = (u64)FIELD(action, sa.sa_handler);
 	u32 info = info_kind(siginfo);
 	struct process_key key;
 	struct event *event;

@@ -22,12 +22,11 @@ from sigtrace.model.event import Kind
 from sigtrace.model.workload import Workload
 from sigtrace.pipeline import Feed, Pipeline, Recorder
 from sigtrace.sinks.base import Sink
-from sigtrace.sources.base import Counts
-from sigtrace.sources.bpf import BpfSource
+from sigtrace.sources.base import Counts, Source
 from sigtrace.sources.host import read_host
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.procfs import node_name
-from sigtrace.sources.select import choose
+from sigtrace.sources.select import choices, make, why_not_better
 
 #: Runtimes that answer within this have named all that runs when the first event is told; later ones name it then.
 _SETTLE_S: Final = 0.15
@@ -60,8 +59,9 @@ class Capture:
         Raises HostError if there is no backend.
         """
         host = read_host()
-        self.backend = choose(backend, host)
-        self._source = BpfSource(options)
+        self._host = host
+        self._candidates = choices(backend, host)
+        self._options = options
         if host.hierarchy is None:
             raise HostError(
                 "no cgroup hierarchy is mounted", next_step="mount one: mount -t cgroup2 none /sys/fs/cgroup"
@@ -73,19 +73,25 @@ class Capture:
         self._attributor = Attributor(
             self._cgroups,
             node_name(),
-            on_main=self._source.watch,
-            on_stop_signal=self._source.expect_stop_signal,
+            on_main=self._watch,
+            on_stop_signal=self._expect,
             names=names or self._runtimes,
         )
         self.thresholds = thresholds or Thresholds()
-        pipeline = Pipeline(Chain(self.thresholds), sinks, recorder)
-        self.feed = Feed(self._source, self._attributor, pipeline, sinks)
+        self._pipeline = Pipeline(Chain(self.thresholds), sinks, recorder)
+        self._use(self._candidates[0])
+
+    def _use(self, backend: str) -> None:
+        self.backend = backend
+        options = self._options
+        self._source: Source = make(backend, options, max_tracees=options.max_tracees, whole=options.whole)
+        self.feed = Feed(self._source, self._attributor, self._pipeline, self.sinks)
 
     def __enter__(self) -> Self:
         if self._runtimes is not None:
             self._runtimes.start()
         try:
-            self._source.open()
+            self._open()
         except BaseException:
             self.__exit__()
             raise
@@ -93,6 +99,30 @@ class Capture:
         if self._runtimes is not None:
             self._runtimes.settle(_SETTLE_S)
         return self
+
+    def _open(self) -> None:
+        """The first that can be: what a backend promises, only opening it proves."""
+        for reason in why_not_better(self.backend, self._host) if len(self._candidates) > 1 else ():
+            tell(reason)
+        for backend in self._candidates:
+            if backend != self.backend:
+                self._use(backend)
+            try:
+                self._source.open()
+            except HostError as error:
+                self._source.close()
+                if backend == self._candidates[-1]:
+                    raise
+                tell(str(error))
+            else:
+                return
+
+    def _watch(self, pid: int, start_ns: int) -> None:
+        """By whatever source it came to."""
+        self._source.watch(pid, start_ns)
+
+    def _expect(self, signo: int) -> None:
+        self._source.expect_stop_signal(signo)
 
     def __exit__(self, *_: object) -> None:
         self._source.close()

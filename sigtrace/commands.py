@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import select
 import signal
@@ -108,6 +109,8 @@ def watch(
     sockets: Sequence[str] = (),
     otlp: Mapping[str, Any] | None = None,
     local: bool = False,
+    max_tracees: int = 500,
+    whole: bool = False,
 ) -> int:
     """Verdicts as they happen. Returns the exit status.
 
@@ -117,7 +120,9 @@ def watch(
     tally = Tally()
     agent = agent_socket()
     ours = local or backend != "auto" or zombie_after_s or unanswered_after_s or sockets or otlp
-    options = BpfOptions(zombie_after_s=zombie_after_s) if zombie_after_s else BpfOptions()
+    options = BpfOptions(max_tracees=max_tracees, whole=whole)
+    if zombie_after_s:
+        options = dataclasses.replace(options, zombie_after_s=zombie_after_s)
     thresholds = Thresholds(unanswered_after_s=unanswered_after_s) if unanswered_after_s else Thresholds()
     with stop_signals() as stop:
         writer = LineWriter(sys.stdout, on_closed=stop.ask)
@@ -165,6 +170,8 @@ def trace(
     everything: bool,
     argv: tuple[str, ...],
     sockets: Sequence[str] = (),
+    max_tracees: int = 500,
+    whole: bool = False,
 ) -> int:
     """The events themselves; with ``argv`` those of that command's process tree. Returns the exit status."""
     mask = sum(1 << (signo - 1) for signo in set(signos)) if signos else (1 << 64) - 1
@@ -182,6 +189,8 @@ def trace(
             follow=followed,
             children=command is not None,
             filtered=not chosen.is_open,
+            max_tracees=max_tracees,
+            whole=whole,
             events_bytes=(32 if everything else 4) << 20,
         )
         try:

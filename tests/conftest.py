@@ -38,7 +38,8 @@ def why_no_bpf() -> str | None:
     missing = [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
     if missing:
         return f"root without {', '.join(missing)}: run outside the container, or grant them"
-    if not Path("/sys/kernel/btf/vmlinux").exists():
+    # Where tests/vm/bcc.py has hidden it, the backend bcc is what is to be tested.
+    if not Path("/sys/kernel/btf/vmlinux").exists() and "SIGTRACE_BTF" not in os.environ:
         return "this kernel has no BTF: use one built with CONFIG_DEBUG_INFO_BTF"
     return None
 

@@ -82,6 +82,10 @@ struct kernfs_node {
 	const char *name;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
 struct cgroup_root {
 	int hierarchy_id;
 };
@@ -120,6 +124,7 @@ struct signal_struct {
 	unsigned int flags;
 	int group_exit_code;
 	struct sigpending shared_pending;
+	struct list_head thread_head;
 };
 
 struct sigaction {
@@ -156,6 +161,9 @@ struct task_struct {
 	struct sigpending pending;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
+	struct files_struct *files;
+	struct list_head tasks;
+	struct list_head thread_node;
 };
 
 typedef struct {
@@ -189,6 +197,15 @@ struct path {
 struct file {
 	struct path f_path;
 	void *private_data;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
 };
 
 struct trace_event_raw_mark_victim {

@@ -6,11 +6,28 @@
  * and 40 ns less for a record than a chain of helper calls.
  * probed_name(t): `t` is a plain address, each step asks bpf_probe_read_kernel. That is `current` before v5.11, which
  * has no bpf_get_current_task_btf (commit 3ca1032ab7ab).
+ *
+ * With SIGTRACE_RAW, the build for kernels without BTF, the verifier knows no pointer and both flavours are the second.
  */
 #ifndef SIGTRACE_TASK_H
 #define SIGTRACE_TASK_H
 
+#ifdef SIGTRACE_RAW
+#define TRACEPOINT(name) "raw_tp/" name
+#define HAVE_CURRENT_BTF 0
+/* FIELD(t, a, b) is t->a->b, of what a tracepoint or a listing was given. */
+#define FIELD(...) BPF_CORE_READ(__VA_ARGS__)
+#define COPY_NAME(to, t) bpf_core_read((void *)(to), COMM_LEN, &(t)->comm)
+#else
+#define TRACEPOINT(name) "tp_btf/" name
 #define HAVE_CURRENT_BTF bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf)
+#define FIELD(...) (___apply(___arrow, ___narg(__VA_ARGS__))(__VA_ARGS__))
+#define COPY_NAME(to, t)                                                                                               \
+	({                                                                                                             \
+		*(u64 *)&(to)[0] = *(u64 *)&(t)->comm[0];                                                              \
+		*(u64 *)&(to)[8] = *(u64 *)&(t)->comm[8];                                                              \
+	})
+#endif
 
 struct task_struct___before_5_14 {
 	long state; /* task_struct.__state of today */
@@ -88,14 +105,9 @@ static __always_inline u8 disposition_in(struct sighand_struct *sighand, u32 sig
 	return HANDLER_FUNCTION * function | (handler & ~function & HANDLER_IGNORE);
 }
 
-/* READ(t, a, b) is t->a->b. */
-#define READ(...) (___apply(___arrow, ___narg(__VA_ARGS__))(__VA_ARGS__))
+#define READ FIELD
 #define FLAVOUR(name) name
-#define COPY_COMM(to, t)                                                                                               \
-	({                                                                                                             \
-		*(u64 *)&(to)[0] = *(u64 *)&(t)->comm[0];                                                              \
-		*(u64 *)&(to)[8] = *(u64 *)&(t)->comm[8];                                                              \
-	})
+#define COPY_COMM COPY_NAME
 #include "task_read.h"
 #undef READ
 #undef FLAVOUR

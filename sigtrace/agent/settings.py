@@ -40,6 +40,8 @@ class Settings:
     zombie_after_s: float | None = None
     unanswered_after_s: float | None = None
     otlp: OtlpSettings | None = None
+    max_tracees: int = 500
+    whole: bool = False
     pin: str | None = None
     """a folder in a bpffs where programs and maps outlive us"""
 
@@ -67,6 +69,8 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
         sockets=tuple(options["runtime_socket"]),
         zombie_after_s=options["zombie_after"],
         unanswered_after_s=options["unanswered_after"],
+        max_tracees=options["max_tracees"],
+        whole=options["follow"],
         pin=os.path.abspath(options["pin"]) if options["pin"] not in (None, _OFF) else None,
         otlp=OtlpSettings.from_environment(
             options["otlp_endpoint"],
@@ -80,7 +84,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
 
 def source_options(settings: Settings) -> BpfOptions:
     """Of the source. Pinned rings are twice as large: half of each is held for the agent that comes next."""
-    options = BpfOptions(pin=settings.pin)
+    options = BpfOptions(pin=settings.pin, max_tracees=settings.max_tracees, whole=settings.whole)
     if settings.zombie_after_s:
         options = dataclasses.replace(options, zombie_after_s=settings.zombie_after_s)
     if settings.pin:

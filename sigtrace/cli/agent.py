@@ -25,6 +25,7 @@ class _Reloadable(click.Command):
 
 @click.command(cls=_Reloadable)
 @options.backend
+@options.tracing
 @options.duration
 @options.filters
 @options.sockets

@@ -162,7 +162,8 @@ def _lines(host: Host, found: list[Backend], runtimes: list[SocketStatus], pinne
     yield click.style("backends, the best first", bold=True)
     for backend in found:
         if backend.available:
-            yield f"  {marks[True]}  {backend.name:<{_NAME}}loaded, attached and detached"
+            proof = "loaded, attached and detached" if backend.name == "bpf" else "nothing is known to stand in its way"
+            yield f"  {marks[True]}  {backend.name:<{_NAME}}{proof}"
         for number, refusal in enumerate(backend.refusals):
             start = f"  {marks[False]}  {backend.name:<{_NAME}}" if number == 0 else " " * _INDENT
             yield start + _fill(str(refusal), width, _INDENT)

@@ -144,6 +144,16 @@ def otlp_given(
     return {"endpoint": endpoint, "protocol": protocol, "headers": header, "certificate": certificate}
 
 
+def tracing(command: F) -> F:
+    """``--max-tracees`` (int) and ``--follow`` (bool), of the backend ptrace."""
+    command = click.option(
+        "--follow", is_flag=True, help="With ptrace: trace all processes of containers, not only the main ones."
+    )(command)
+    return click.option(
+        "--max-tracees", type=click.IntRange(min=1), default=500, help="With ptrace: so many at once [500]."
+    )(command)
+
+
 def local(command: F) -> F:
     """``--local`` as ``local``."""
     return click.option("--local", is_flag=True, help="Capture here, also if an agent runs.")(command)

@@ -21,9 +21,7 @@ class _WithCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command(
-    cls=_WithCommand, context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False}
-)
+@click.command(cls=_WithCommand, context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
 @click.option(
     "--signal", "-s", "signos", type=options.Signal(), multiple=True, help="Only this signal (again for more)."
 )
@@ -31,6 +29,7 @@ class _WithCommand(click.Command):
 @click.option("--all", "everything", is_flag=True, help="Also ordinary churn: SIGCHLD, timers, exit 0, reaping.")
 @options.output
 @options.backend
+@options.tracing
 @options.duration
 @options.filters
 @options.sockets
@@ -41,6 +40,8 @@ def trace(
     everything: bool,
     output: str,
     backend: str,
+    max_tracees: int,
+    follow: bool,
     duration: float | None,
     container: str | None,
     pod: str | None,
@@ -62,6 +63,8 @@ def trace(
     return commands.trace(
         output=output,
         backend=backend,
+        max_tracees=max_tracees,
+        whole=follow,
         duration_s=duration,
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         signos=signos,

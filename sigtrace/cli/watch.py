@@ -12,6 +12,7 @@ from sigtrace.model.filter import WorkloadFilter
 @click.command()
 @options.output
 @options.backend
+@options.tracing
 @options.duration
 @options.filters
 @options.sockets
@@ -22,6 +23,8 @@ from sigtrace.model.filter import WorkloadFilter
 def watch(
     output: str,
     backend: str,
+    max_tracees: int,
+    follow: bool,
     duration: float | None,
     container: str | None,
     pod: str | None,
@@ -46,6 +49,8 @@ def watch(
     return commands.watch(
         output=output,
         backend=backend,
+        max_tracees=max_tracees,
+        whole=follow,
         duration_s=duration,
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         zombie_after_s=zombie_after,

@@ -197,6 +197,7 @@ class Crashes:
             count=loop.count,
             window_s=window_s,
             first_wall_ns=first.event.wall_ns,
+            first_ns=first.event.time_ns,
             closing=closing,
             message=f"{least}{times(loop.count, 'process', 'processes')} died in {_span(window_s)}, and "
             f"{hidden_by} replaced each: the last was {name_of(task)}, {_short(status)}, {_span(age_s)} old; "

@@ -155,6 +155,7 @@ class Killed:
             fold.told = count = fold.count
             fields = {"evidence": fold.evidence, "count": count, "window_s": fold.window_s}
             fields["first_wall_ns"] = fold.first.event.wall_ns
+            fields["first_ns"] = fold.first.event.time_ns
         mechanism = mechanism_of(kill, oom=oom)
         if oom and event.task and (mark := container.oom_near(event.time_ns, event.task.key)):
             fields["evidence"] = (*fields["evidence"], mark.event)

@@ -79,5 +79,6 @@ class Lost:
             advice=codes.advice(CODE, loss.value),
             count=case.count,
             first_wall_ns=case.first.wall_ns,
+            first_ns=case.first.time_ns,
             window_s=(case.last_ns - case.first.time_ns) / 1e9,
         )

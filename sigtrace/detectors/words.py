@@ -63,6 +63,7 @@ def finding_on(
         "time_ns": event.time_ns,
         "wall_ns": event.wall_ns,
         "first_wall_ns": event.wall_ns,
+        "first_ns": event.time_ns,
         "signo": event.signo,
         "main": deciding.main,
     }

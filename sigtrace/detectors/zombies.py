@@ -145,6 +145,7 @@ class Zombies:
             time_ns=now_ns,
             wall_ns=first.wall_ns + now_ns - first.time_ns,
             first_wall_ns=first.wall_ns - (first.time_ns - oldest.exit_ns if oldest.exit_ns else 0),
+            first_ns=oldest.exit_ns or first.time_ns,
             signo=0,
             count=fold.count,
             window_s=(now_ns - (oldest.exit_ns or first.time_ns)) / 1e9,

@@ -64,6 +64,8 @@ class Finding:
     signo: int = 0
     count: int = 1
     first_wall_ns: int = 0
+    first_ns: int = 0
+    """CLOCK_BOOTTIME of the first event: the same whoever tells it, where each process measures the wall clock anew"""
     closing: bool = False
     """the last of a fold: it is over"""
     main: bool = False

@@ -73,5 +73,5 @@ def verdict_trace_id(boot_id: str, verdict: Verdict) -> str:
     if in_shutdown(verdict) and verdict.workload and verdict.subject:
         return shutdown_trace_id(boot_id, verdict.workload, verdict.subject)
     whose = (_container(verdict.workload), _process(verdict.parent or verdict.subject))
-    first_ns = verdict.first_wall_ns or verdict.wall_ns
+    first_ns = verdict.first_ns or verdict.time_ns
     return _digest(_TRACE_BYTES, "finding", boot_id, *whose, verdict.code, verdict.cause, verdict.signo, first_ns)

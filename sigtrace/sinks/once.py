@@ -32,18 +32,18 @@ class Told:
         """verdicts that were left out"""
 
     def by(self, verdicts: Iterable[Verdict], until_ns: int) -> None:
-        """``verdicts``: those that are kept; ``until_ns``: up to here (CLOCK_BOOTTIME) it had told everything."""
-        self._keys = {key_of(self._boot_id, verdict) for verdict in verdicts}
-        self._until_ns = until_ns
+        """``verdicts``: those that are kept; ``until_ns``: up to here (CLOCK_BOOTTIME) it had told everything.
+
+        0: nothing was pinned, so that nothing comes twice.
+        """
+        if until_ns:
+            self._keys = {key_of(self._boot_id, verdict) for verdict in verdicts}
+            self._until_ns = until_ns
 
     def __contains__(self, verdict: Verdict) -> bool:
-        if not self._until_ns:
-            return False
-        if verdict.time_ns > self._until_ns + _WAITED_NS:
-            self._keys.clear()  # nothing of that time comes any more
-            self._until_ns = 0
-            return False
-        return verdict.time_ns < self._until_ns - _WAITED_NS or key_of(self._boot_id, verdict) in self._keys
+        return verdict.time_ns < self._until_ns - _WAITED_NS or (
+            bool(self._keys) and key_of(self._boot_id, verdict) in self._keys
+        )
 
 
 class Once:

@@ -39,6 +39,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_link__fd": (c.c_int, (c.c_void_p,)),
     "bpf_link__destroy": (c.c_int, (c.c_void_p,)),
     "bpf_iter_create": (c.c_int, (c.c_int,)),
+    "bpf_prog_test_run_opts": (c.c_int, (c.c_int, c.c_void_p)),
     "bpf_obj_pin": (c.c_int, (c.c_int, c.c_char_p)),
     "bpf_obj_get": (c.c_int, (c.c_char_p,)),
     "bpf_map_lookup_elem": (c.c_int, (c.c_int, c.c_void_p, c.c_void_p)),
@@ -170,11 +171,11 @@ class Map:
 class Object:
     """A BPF object file: open, adjust, load, attach; close undoes all of it."""
 
-    def __init__(self, library: Library, path: str) -> None:
-        """Raises LibbpfError if it cannot be opened."""
+    def __init__(self, library: Library, path: str, options: Any = None) -> None:
+        """``options``: a struct bpf_object_open_opts by reference. Raises LibbpfError if it cannot be opened."""
         self._library = library
         library.take_log()
-        self._handle = library.call("bpf_object__open_file", path.encode(), None)
+        self._handle = library.call("bpf_object__open_file", path.encode(), options)
         self._links: dict[str, int] = {}
         self._pinned: dict[str, dict[str, int]] = {}
         """descriptors of what another process loaded and pinned: of maps, programs and links, by name"""

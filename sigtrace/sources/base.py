@@ -48,6 +48,14 @@ class Source(Protocol):
     """Where events come from. Attach first, then snapshot: nothing falls between."""
 
     name: str
+    since_ns: int
+    """since when it counts (CLOCK_BOOTTIME)"""
+    resumed_ns: int
+    """it was found running: up to here (CLOCK_BOOTTIME) whoever read it before us had told everything; else 0"""
+
+    @property
+    def replaced(self) -> bool:
+        """What was found running could not be taken over."""
 
     def open(self) -> None:
         """Attaches. When it returns, nothing is missed any more. Raises HostError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sigtrace.errors import HostError
 from sigtrace.model.event import Event, Kind, Loss
@@ -21,6 +21,10 @@ from sigtrace.sources.loaded import Loaded
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.procfs import Ancestry
 from sigtrace.sources.ring import Raw
+
+if TYPE_CHECKING:
+    from sigtrace.sources.host import Host
+    from sigtrace.sources.refusals import Refusal
 
 #: A CPU that woke the reader may add records for 1 ms without waking it again (bpf/include/ring.h): after each record
 #: the reader therefore polls a few times, 2 ms apart, before it sleeps.
@@ -39,6 +43,8 @@ class BpfSource:
     """A :class:`sigtrace.sources.base.Source`."""
 
     name = "bpf"
+    title = "BPF"
+    """what a person calls it"""
 
     def __init__(self, options: BpfOptions | None = None) -> None:
         self._options = options or BpfOptions()
@@ -64,11 +70,11 @@ class BpfSource:
     def open(self) -> None:
         """Loads, attaches, then takes the snapshot. Raises HostError with the reason and the next step."""
         from sigtrace.sources.host import read_host
-        from sigtrace.sources.refusals import bpf_refusals, explain_load_error
+        from sigtrace.sources.refusals import explain_load_error
 
         host = read_host()
-        for refusal in bpf_refusals(host):
-            raise HostError(f"cannot use BPF: {refusal.what}: {refusal.why}", next_step=refusal.fix)
+        for refusal in self._refusals(host):
+            raise HostError(f"cannot use {self.title}: {refusal}", next_step=refusal.fix)
         self._hierarchy = host.hierarchy
         try:
             self._load()
@@ -86,8 +92,17 @@ class BpfSource:
             if event.task and event.task.pid in self._options.follow:
                 self.follow(*event.task.key)
 
+    def _refusals(self, host: Host) -> list[Refusal]:
+        """What stands in its way here."""
+        from sigtrace.sources.refusals import bpf_refusals
+
+        return bpf_refusals(host)
+
+    def _make(self) -> Loaded:
+        return Loaded(Library(), self._options, self._hierarchy)
+
     def _load(self) -> None:
-        self._loaded = loaded = Loaded(Library(), self._options, self._hierarchy)
+        self._loaded = loaded = self._make()
         for ring in loaded.rings:
             self._poll.register(ring.fd, select.EPOLLIN)
         self.since_ns = loaded.since_ns or time.clock_gettime_ns(time.CLOCK_BOOTTIME)

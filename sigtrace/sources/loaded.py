@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from importlib import resources
 from typing import Final
 
@@ -37,7 +38,15 @@ _HELD: Final = 0.5
 class Loaded:
     """Raises LibbpfError where the kernel refuses, HostError where nothing can be pinned."""
 
-    def __init__(self, library: Library, options: BpfOptions, hierarchy: Hierarchy | None) -> None:
+    def __init__(
+        self,
+        library: Library,
+        options: BpfOptions,
+        hierarchy: Hierarchy | None,
+        name: str = "sigtrace.bpf.o",
+        make: Callable[[Library, str], Object] = Object,
+    ) -> None:
+        """``name``: the object file; ``make``: opens it."""
         self._options = options
         self._programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
         self._pins = Pins(options.pin) if options.pin else None
@@ -52,8 +61,8 @@ class Loaded:
         if self._pins:
             self._pins.lock()
         try:
-            with resources.as_file(resources.files("sigtrace.sources") / "sigtrace.bpf.o") as path:
-                self.object = Object(library, os.fspath(path))
+            with resources.as_file(resources.files("sigtrace.sources") / name) as path:
+                self.object = make(library, os.fspath(path))
                 self._set(hierarchy)
                 if self._pins is None or not self._resume(self._pins, os.fspath(path), hierarchy):
                     self.object.load()
@@ -118,7 +127,7 @@ class Loaded:
             links = {name[5:]: pins.path("link", name[5:]) for name in names if name.startswith("link_")}
             self.object.resume(maps, programs, links)
             left = About.read(self.object.map("about"))
-            if left.digest == self._digest(path, hierarchy) and set(self._programs) <= set(links):
+            if left.digest == self._digest(path, hierarchy) and {*self._programs, "snapshot_tasks"} <= set(links):
                 self.resumed = left
                 return True
         except (LibbpfError, ValueError):
@@ -131,14 +140,15 @@ class Loaded:
 
     def _pin(self, pins: Pins, path: str, hierarchy: Hierarchy | None) -> None:
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        self._about = About(self._digest(path, hierarchy), now, now)
-        self._about.write(self.object.map("about"))
         for name in _PINNED_MAPS:
             self.object.pin_map(name, pins.path("map", name))
         for name in self._programs:
             self.object.pin_program(name, pins.path("prog", name))
         for name in self.object.attached():
             self.object.pin_link(name, pins.path("link", name))
+        # Last: what lacks it is half made, by an agent that was killed meanwhile.
+        self._about = About(self._digest(path, hierarchy), now, now)
+        self._about.write(self.object.map("about"))
 
     def note_told(self, until_ns: int) -> None:
         """Everything up to ``until_ns`` (CLOCK_BOOTTIME) is in the pipeline, for the agent that comes after us."""

@@ -29,6 +29,10 @@ class BpfOptions:
     """and of their descendants"""
     filtered: bool = False
     """leave out what concerns nobody but cgroups that turn out to be unwanted (``BpfSource.unwanted``)"""
+    max_tracees: int = 500
+    """of ptrace: so many processes are traced at once, inits first"""
+    whole: bool = False
+    """of ptrace: trace all processes of containers, not only their main processes"""
     signalfds: bool = False
     """say in the first listing who reads signals from a descriptor"""
     pin: str | None = None

@@ -30,6 +30,3 @@ class Unwanted:
         if cgroup in self._known:
             self._known.remove(cgroup)
             self._map.delete(cgroup.to_bytes(8, "little"))
-
-    def __len__(self) -> int:
-        return len(self._known)

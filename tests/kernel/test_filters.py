@@ -119,7 +119,7 @@ def test_a_storm_in_another_cgroup_makes_no_records_once_it_is_known_and_the_own
     capture, kept, wanted, other = two
     other.process.send_signal(signal.SIGURG)  # so that its cgroup is seen, and found to be another
     other.storm()
-    wait_until(lambda: capture.feed.step(0.01) or other.cgroup.id in capture._source._unwanted._known)
+    wait_until(lambda: capture.feed.step(0.01) or other.cgroup.id in capture._source._loaded.unwanted._known)
     before = recorded(capture)
     other.storm()
     capture.feed.step(0.05)
@@ -133,7 +133,7 @@ def test_a_storm_in_another_cgroup_makes_no_records_once_it_is_known_and_the_own
 def test_what_the_wanted_one_sends_to_another_is_told_too(two, wait_until):
     capture, kept, wanted, other = two
     other.storm()
-    wait_until(lambda: capture.feed.step(0.01) or other.cgroup.id in capture._source._unwanted._known)
+    wait_until(lambda: capture.feed.step(0.01) or other.cgroup.id in capture._source._loaded.unwanted._known)
     with subprocess.Popen(["sh", "-c", f"read x; kill -URG {other.pid}"], stdin=subprocess.PIPE) as sender:
         move(sender.pid, wanted.cgroup)
         sender.communicate(b"\n")
@@ -143,7 +143,7 @@ def test_what_the_wanted_one_sends_to_another_is_told_too(two, wait_until):
 def test_what_is_removed_leaves_the_table_again(two, wait_until):
     capture, _, _, other = two
     other.storm()
-    wait_until(lambda: capture.feed.step(0.01) or other.cgroup.id in capture._source._unwanted._known)
+    wait_until(lambda: capture.feed.step(0.01) or other.cgroup.id in capture._source._loaded.unwanted._known)
     other.end()
     other.cgroup.remove()
-    wait_until(lambda: capture.feed.step(0.05) or other.cgroup.id not in capture._source._unwanted._known)
+    wait_until(lambda: capture.feed.step(0.05) or other.cgroup.id not in capture._source._loaded.unwanted._known)

@@ -16,7 +16,7 @@ from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model.event import Kind
 from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.options import BpfOptions
-from sigtrace.sources.pins import Pins, leftovers, unpin
+from sigtrace.sources.pins import About, leftovers, unpin
 
 BPFFS = Path("/sys/fs/bpf")
 ROUNDS = 20
@@ -123,9 +123,10 @@ def test_pins_that_do_not_fit_are_replaced_and_that_is_said(opened, folder, wait
     assert opened(zombie_after_s=5.0).resumed_ns
 
 
-def test_half_made_pins_are_replaced(opened, folder):
+@pytest.mark.parametrize("missing", ["map_about", "link_snapshot_tasks", "link_process_exit", "prog_process_exit"])
+def test_half_made_pins_are_replaced(opened, folder, missing):
     opened().close()
-    os.unlink(Pins(folder).path("map", "about"))
+    os.unlink(os.path.join(folder, missing))
     second = opened()
     assert second.replaced
     second.close()
@@ -186,3 +187,11 @@ def test_losses_that_were_told_are_no_news_to_the_next(opened):
 def first_losses(source):
     source._ledger_at_ns = 0
     return read_all(source)
+
+
+def test_pins_without_their_last_mark_are_half_made(opened, folder, monkeypatch):
+    """As an agent leaves them that was killed while it pinned."""
+    monkeypatch.setattr(About, "write", lambda *_: None)
+    opened().close()
+    monkeypatch.undo()
+    assert opened().replaced

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 OBJECT = "sigtrace/sources/sigtrace.bpf.o"
+OBJECTS = (OBJECT, "sigtrace/sources/sigtrace-raw.bpf.o")
 EM_BPF = 247  # e_machine in the ELF header
 
 
@@ -51,13 +52,14 @@ def installed(wheel, tmp_path_factory):
     return place / "bin"
 
 
-def test_the_wheel_fits_every_machine_and_holds_the_compiled_object(wheel):
+def test_the_wheel_fits_every_machine_and_holds_the_compiled_objects(wheel):
     assert wheel.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
         assert "sigtrace/py.typed" in archive.namelist()
-        header = archive.read(OBJECT)[:20]
-    assert header[:4] == b"\x7fELF"
-    assert int.from_bytes(header[18:20], "little") == EM_BPF
+        headers = [archive.read(one)[:20] for one in OBJECTS]
+    for header in headers:
+        assert header[:4] == b"\x7fELF"
+        assert int.from_bytes(header[18:20], "little") == EM_BPF
 
 
 def test_the_wheel_holds_the_package_alone(wheel):
@@ -66,9 +68,10 @@ def test_the_wheel_holds_the_package_alone(wheel):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"sigtrace"}
 
 
-def test_the_object_tells_nothing_of_the_machine_it_was_built_on(wheel):
+def test_the_objects_tell_nothing_of_the_machine_they_were_built_on(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        assert str(ROOT).encode() not in archive.read(OBJECT)
+        for one in OBJECTS:
+            assert str(ROOT).encode() not in archive.read(one)
 
 
 def test_the_installed_command_starts(installed, tmp_path):

@@ -78,7 +78,7 @@ def test_a_host_that_can_do_it_all(run):
         "/run/containerd/containerd.sock",
         "/run/docker.sock: cannot connect",
         "loaded, attached and detached",
-        "not in this version",
+        "linux-headers-$(uname -r)",
         "who can know what",
     ]:
         assert words in out
@@ -87,7 +87,7 @@ def test_a_host_that_can_do_it_all(run):
 
 
 def test_a_host_without_privilege_says_what_to_do_and_does_not_try(run):
-    status, out = run(cap_eff=0, uid=1000, error=AssertionError("it tried"))
+    status, out = run(cap_eff=0, uid=1000, error=AssertionError("it tried"), hierarchy=None)
     assert status == 3
     assert "no CAP_BPF and CAP_PERFMON" in out
     assert "run it with sudo" in out
@@ -95,14 +95,15 @@ def test_a_host_without_privilege_says_what_to_do_and_does_not_try(run):
 
 def test_every_obstacle_is_shown(run):
     status, out = run(cap_eff=0, btf=False, pidns=False)
-    assert status == 3
+    assert status == 0, "there is ptrace"
     assert [
         words for words in ("no BTF", "foreign PID namespace", "no CAP_BPF and CAP_PERFMON") if words not in out
     ] == []
 
 
 def test_what_only_trying_shows_is_shown(run):
-    status, out = run(error=HostError("cannot load sigtrace.bpf.o: EPERM: seccomp", next_step="use another profile"))
+    error = HostError("cannot load sigtrace.bpf.o: EPERM: seccomp", next_step="use another profile")
+    status, out = run(error=error, hierarchy=None)
     assert status == 3
     assert "it was tried: cannot load sigtrace.bpf.o: EPERM: seccomp" in out
     assert "fix  use another profile" in out

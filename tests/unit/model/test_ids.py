@@ -65,7 +65,7 @@ def test_a_finding_about_the_main_process_is_in_its_shutdowns_trace():
 
 
 def test_other_findings_have_a_trace_of_their_own_and_those_of_a_fold_share_it():
-    first = dataclasses.replace(FINDING, main=False, first_wall_ns=1009)
+    first = dataclasses.replace(FINDING, main=False, first_ns=1009)
     later = dataclasses.replace(first, time_ns=50, wall_ns=1050, count=10)
     trace = ids.verdict_trace_id(BOOT, first)
     assert trace == ids.verdict_trace_id(BOOT, later) != ids.verdict_trace_id(BOOT, SHUTDOWN)

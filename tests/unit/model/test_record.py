@@ -152,7 +152,14 @@ def test_every_finding_is_json_with_the_contracts_keys(finding):
 def test_every_shutdown_is_json_with_the_contracts_keys(shutdown):
     record = as_json(verdict_record(shutdown))
     assert record["type"] == "shutdown"
-    assert set(record) == COMMON | SHUTDOWN | {"task", "workload", "oom_scope", "first_victim", "origin", "processes_omitted"}
+    assert set(record) == COMMON | SHUTDOWN | {
+        "task",
+        "workload",
+        "oom_scope",
+        "first_victim",
+        "origin",
+        "processes_omitted",
+    }
     assert set(record["wait_status"]) in ({"exited"}, {"signaled"})
     assert all(set(p) == {"task", "signalled_at", "exited_at", "ended"} for p in record["processes"])
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from sigtrace.sinks.chosen import Tally
 from sigtrace.sinks.once import Once, Told, key_of
-from tests.unit.detectors.events import DROPPED, SHELL_FORM, Chain, Container, S, exited, killed_by, run
+from tests.unit.detectors.events import DROPPED, SHELL_FORM, Chain, Container, S, killed_by, run
 
 BOOT = "6f1c"
 KILLED = killed_by(9)
@@ -69,10 +69,18 @@ def test_a_boot_is_not_another():
     assert key_of("a", verdicts(S)[0]) != key_of("b", verdicts(S)[0])
 
 
-def test_time_goes_on_and_the_keys_are_forgotten():
+def test_what_an_agent_without_pins_told_in_between_is_not_told_again_either():
+    """It had the same boot's verdicts kept, but moved no position in the rings."""
     told = Told(BOOT)
-    told.by(verdicts(100 * S), 102 * S)
-    box = Container(3)
-    late = run(Chain(), [box.exec(300 * S, box.init), box.exit(301 * S, exited(1))], until=310 * S)
-    assert passed(told, *late) == late
-    assert not told._keys
+    told.by([*verdicts(100 * S), *verdicts(500 * S)], 102 * S)
+    assert passed(told, *verdicts(500 * S)) == []
+
+
+def test_another_wall_clock_makes_no_other_verdict():
+    """Each process measures its offset anew, to some nanoseconds."""
+    told = Told(BOOT)
+    old = verdicts(100 * S)
+    told.by(old, 102 * S)
+    moved = [dataclasses.replace(v, wall_ns=v.wall_ns + 60) for v in old]
+    moved = [dataclasses.replace(v, first_wall_ns=v.first_wall_ns + 60) if hasattr(v, "code") else v for v in moved]
+    assert passed(told, *moved) == []

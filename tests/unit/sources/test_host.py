@@ -7,9 +7,9 @@ import os
 import pytest
 
 from sigtrace.errors import EXIT_HOST, HostError, UsageError
-from sigtrace.model.hierarchy import HierarchyKind
+from sigtrace.model.hierarchy import Hierarchy, HierarchyKind
 from sigtrace.sources.host import CAPABILITIES, Host, bpf_refusals, explain_load_error, find_libbpf, read_host
-from sigtrace.sources.select import BACKENDS, KNOWLEDGE, backends, choose
+from sigtrace.sources.select import BACKENDS, KNOWLEDGE, backends, choose, why_not_better
 
 BPF_AND_PERFMON = 1 << CAPABILITIES["CAP_BPF"] | 1 << CAPABILITIES["CAP_PERFMON"]
 ADMIN = 1 << CAPABILITIES["CAP_SYS_ADMIN"]
@@ -209,18 +209,16 @@ def test_auto_takes_the_first_that_is_available():
     assert choose("bpf", FINE) == "bpf"
 
 
-@pytest.mark.parametrize("name", ["bcc", "ptrace"])
-def test_what_is_not_in_this_version_says_so(name):
-    with pytest.raises(HostError, match=f"cannot use backend {name}: not in this version") as caught:
-        choose(name, FINE)
-    assert caught.value.next_step
+def test_auto_comes_to_ptrace_only_where_the_others_are_refused_and_says_why():
+    host = but(btf=False, hierarchy=Hierarchy(HierarchyKind.V2, "/sys/fs/cgroup", 0))
+    assert choose("auto", host) == "ptrace"
+    assert [reason.split(" is refused: ")[0] for reason in why_not_better("ptrace", host)] == ["bpf", "bcc"]
 
 
-def test_if_none_works_every_reason_that_can_be_mended_is_listed_with_a_fix():
+def test_if_none_works_every_reason_is_listed_and_the_first_ones_fix():
     with pytest.raises(HostError) as caught:
-        choose("auto", but(btf=False))
-    assert "bpf: " in caught.value.message
-    assert "ptrace" not in caught.value.message, "it comes with a later version: nobody here can mend that"
+        choose("auto", but(btf=False, hierarchy=None))
+    assert [name for name in BACKENDS if f"{name}: " not in caught.value.message] == []
     assert "CONFIG_DEBUG_INFO_BTF" in caught.value.next_step
 
 

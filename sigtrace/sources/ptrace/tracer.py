@@ -1,0 +1,275 @@
+"""The tracer: a process of its own that does nothing but wait for its tracees and let them go on.
+
+Of its own, because a tracer's wait(2) takes what others in its process wait for, because ptrace(2) binds to one thread,
+and because whatever keeps the rest of sigtrace busy must not keep a tracee stopped. It imports little, never blocks on
+what it tells, and ends when nobody holds its orders any more: the kernel then lets all tracees go on as they were.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import signal
+import time
+from typing import Final
+
+from sigtrace.sources.ptrace import _ptrace as pt
+from sigtrace.sources.ptrace.groups import UNKNOWN, Group, children_of, parent_of, place_of, tgid_of, threads_of
+from sigtrace.sources.ptrace.reports import Reports
+from sigtrace.sources.ptrace.wire import ORDER, SETTINGS, Order, Report, Want
+
+_AT_ONCE: Final = 256
+"""stops between two looks at the orders"""
+_LINGER_S: Final = 0.001
+_NEWS: Final = {signal.SIGCHLD, signal.SIGIO}
+_STOPS: Final = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+#: Faults that a handler takes are a JVM's or a browser's daily bread.
+_FAULTS: Final = sum(1 << (signo - 1) for signo in (4, 5, 6, 7, 8, 11, 31))
+_SI_TIMER: Final = -2
+_TREE_MAX: Final = 256
+
+
+class Tracer:
+    """All tracees, by thread and by process."""
+
+    def __init__(self, orders: int, reports: int) -> None:
+        """``orders``, ``reports``: descriptors. The settings come first of all orders."""
+        self._orders, self._reports = orders, Reports(reports)
+        self._tell, self._stop_signals, self._max, self._rate, self._tell_all = SETTINGS.unpack(
+            os.read(orders, SETTINGS.size)
+        )
+        self._spared = {os.getpid(), os.getppid()}
+        self._groups: dict[int, Group] = {}
+        self._threads: dict[int, Group] = {}
+        self._full = 0
+        self._half = b""
+        self._ended = False
+
+    # ---- life
+
+    def run(self) -> None:
+        """Until the orders end."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        fcntl.fcntl(self._orders, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(self._orders, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+        busy = False
+        self._obey()
+        while not self._ended:
+            if not busy:
+                # A second is for nothing but a lost wake-up; reports wait for more of them, but not long.
+                news = signal.sigtimedwait(_NEWS, _LINGER_S if self._reports.waiting else 1.0)
+                if news is None or news.si_signo == signal.SIGIO:
+                    self._obey()
+                    self._ended |= not self._reports.flush()
+            else:
+                self._obey()
+            busy = self._wait()
+            if self._reports.is_due():
+                self._ended |= not self._reports.flush()
+
+    def _wait(self) -> bool:
+        """Takes what tracees report; whether there may be more."""
+        for _ in range(_AT_ONCE):
+            try:
+                tid, status = os.waitpid(-1, pt.WALL | os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if not tid:
+                return False
+            # Whoever was killed meanwhile is in no stop any more (ESRCH); its exit comes next.
+            with contextlib.suppress(ProcessLookupError):
+                if os.WIFSTOPPED(status):
+                    self._stopped(tid, status)
+                else:
+                    self._exited(tid, status)
+        return True
+
+    def _obey(self) -> None:
+        try:
+            raw = os.read(self._orders, 1 << 16)
+        except BlockingIOError:
+            return
+        self._ended = not raw
+        raw = self._half + raw
+        whole = len(raw) - len(raw) % ORDER.size
+        self._half = raw[whole:]
+        for order, want, tgid in ORDER.iter_unpack(raw[:whole]):
+            if order == Order.SEIZE:
+                self._seize(tgid, want)
+            elif order == Order.FORGET and (group := self._groups.get(tgid)):
+                group.letting_go = True
+        if self._full:
+            self._reports.say(Report.FULL, 0, value=self._full)
+            self._full = 0
+
+    # ---- what tracees do
+
+    def _stopped(self, tid: int, status: int) -> None:
+        signo, event = status >> 8 & 0xFF, status >> 16
+        group = self._threads.get(tid) or self._adopt(tid)
+        if group is None:
+            pt.detach(tid, 0 if event else signo)  # born of a process whose children are not asked for
+            return
+        if not event:
+            code = None
+            if self._tell_all or (self._tell | _FAULTS) >> (signo - 1) & 1:
+                code = self._signal(tid, group, signo)
+            if group.letting_go or (code and self._would_loop(group, signo, code)):
+                self._let_go(tid, group, signo)
+            else:
+                pt.cont(tid, signo)
+            return
+        if group.letting_go:
+            self._let_go(tid, group, 0)
+        elif event == pt.EVENT_STOP and signo in _STOPS:
+            if not group.stopped:
+                group.stopped = True
+                self._reports.say(Report.STOPPED, group.tgid, number=signo)
+            pt.listen(tid)
+        else:
+            if event == pt.EVENT_STOP and group.stopped:
+                group.stopped = False
+                self._reports.say(Report.CONTINUED, group.tgid)
+            elif event == pt.EVENT_EXEC:
+                self._executed(group, pt.event_message(tid))
+            pt.cont(tid, 0)
+
+    @staticmethod
+    def _would_loop(group: Group, signo: int, code: int) -> bool:
+        """Whether it is the fault of an init, which no handler takes: traced, it would fault for ever.
+
+        The kernel lets an init die of a fault only while nobody traces it (force_sig_info_to_task in kernel/signal.c).
+        """
+        return code > 0 and bool(_FAULTS >> (signo - 1) & 1) and group.is_init() and not group.handles(signo)
+
+    def _signal(self, tid: int, group: Group, signo: int) -> int:
+        """Tell it, if it matters; the thread is stopped and does not know of it yet. Returns its si_code."""
+        code, sender, uid = pt.siginfo(tid)
+        bit = 1 << (signo - 1)
+        if not self._tell_all and not self._tell & bit:
+            return code
+        if not (self._tell_all or bit & (_FAULTS | self._stop_signals) or (code <= 0 and code != _SI_TIMER)):
+            return code
+        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        asks = bool(bit & self._stop_signals)
+        if self._rate and not group.admit(now, self._rate, asks=asks):
+            self._reports.limited += 1
+            return code
+        blocked, ignored, caught = group.masks() if asks or group.may_look(now) else UNKNOWN
+        if not self._tell_all and bit & _FAULTS & caught and code > 0:
+            return code
+        if asks and group.want & Want.MAIN:
+            self._seize_below(group.tgid)
+        self._reports.say(
+            Report.SIGNAL,
+            group.tgid,
+            tid,
+            now_ns=now,
+            masks=(caught, ignored, blocked),
+            value=code,
+            other=sender,
+            uid=uid,
+            number=signo,
+        )
+        return code
+
+    def _executed(self, group: Group, former: int) -> None:
+        """All other threads are gone; the one that executed has the leader's number now."""
+        for gone in group.tids:
+            self._threads.pop(gone, None)
+        group.tids = {group.tgid}
+        self._threads[group.tgid] = group
+        self._reports.say(Report.EXEC, group.tgid, value=former)
+
+    def _exited(self, tid: int, status: int) -> None:
+        group = self._threads.pop(tid, None)
+        if group is None:
+            return
+        group.tids.discard(tid)
+        if tid == group.tgid:  # comes after the last of its threads
+            self._forget(group)
+            self._reports.say(Report.EXIT, tid, value=status)
+
+    # ---- whom it traces
+
+    def _adopt(self, tid: int) -> Group | None:
+        """A thread, or child, that was attached at its birth; None if it is nobody's that is asked for."""
+        tgid = tgid_of(tid)
+        group = self._groups.get(tgid)
+        if group is None:
+            parent = self._groups.get(parent_of(tgid))
+            if tgid != tid or parent is None or not parent.want & Want.CHILDREN or len(self._groups) >= self._max:
+                return None
+            group = self._groups[tgid] = Group(tgid, Want.CHILDREN)
+            self._reports.say(Report.BORN, tgid, other=parent.tgid, masks=place_of(tgid))
+        group.tids.add(tid)
+        self._threads[tid] = group
+        return group
+
+    def _seize(self, tgid: int, want: int) -> None:
+        """All threads of a process, none of them stopped by it."""
+        if known := self._groups.get(tgid):
+            known.want |= want
+            known.letting_go = False
+            return
+        if tgid in self._spared:
+            return
+        if len(self._groups) >= self._max:
+            self._full += 1
+            return
+        group = Group(tgid, want)
+        options = pt.O_CLONE | pt.O_EXEC | (pt.O_FORK | pt.O_VFORK if want & Want.CHILDREN else 0)
+        why, news = errno.ESRCH, True
+        while news:  # until a look finds none that is new: those that are attached attach the threads they make
+            news = False
+            for tid in threads_of(tgid) - group.tids:
+                try:
+                    pt.seize(tid, options)
+                except OSError as e:
+                    why = e.errno or why
+                    continue
+                news = True
+                group.tids.add(tid)
+                self._threads[tid] = group
+        if not group.tids:
+            self._reports.say(Report.SEIZED, tgid, value=why)
+            return
+        self._groups[tgid] = group
+        # By now: it may be gone before anybody else can look.
+        self._reports.say(Report.SEIZED, tgid, other=len(group.tids), masks=place_of(tgid))
+        if want & Want.CHILDREN:
+            for child in children_of(tgid):  # those that were born before
+                self._seize(child, Want.CHILDREN)
+
+    def _seize_below(self, tgid: int) -> None:
+        """Before a main process hears that it is to end: those whom it may tell, so that this is seen."""
+        below = children_of(tgid)
+        for child in below:
+            if len(below) > _TREE_MAX:
+                break
+            if child not in self._groups:
+                self._seize(child, 0)
+            below += children_of(child)
+
+    def _let_go(self, tid: int, group: Group, signo: int) -> None:
+        pt.detach(tid, signo)
+        self._threads.pop(tid, None)
+        group.tids.discard(tid)
+        if not group.tids:
+            self._forget(group)
+            self._reports.say(Report.LET_GO, group.tgid)
+
+    def _forget(self, group: Group) -> None:
+        self._groups.pop(group.tgid, None)
+        for tid in group.tids:
+            self._threads.pop(tid, None)
+        group.close()
+
+
+def main() -> None:
+    """Orders from stdin, reports to stdout."""
+    Tracer(0, 1).run()
+    os._exit(0)  # tracees go on at once, not after an interpreter's farewell

@@ -1,0 +1,1 @@
+"""`sigtrace top`: what feeds its screens, and what runs them."""
