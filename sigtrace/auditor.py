@@ -23,11 +23,10 @@ from sigtrace.service import follow
 from sigtrace.service.client import agent_socket, is_there
 from sigtrace.sinks.audit import audit_record, audit_text
 from sigtrace.sinks.style import Style
-from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.host import read_host
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.procfs import node_name
-from sigtrace.sources.select import choose
+from sigtrace.sources.select import choose, make
 
 #: Looks, and the seconds from the first to the last: a zombie that is about to be reaped is gone by then.
 LOOKS: Final = 3
@@ -42,7 +41,7 @@ class Auditor:
     def __init__(self, backend: str = "auto", names: Names | None = None) -> None:
         """``backend``: auto, bpf, bcc or ptrace; ``names``: who knows containers."""
         host = read_host()
-        choose(backend, host)
+        name = choose(backend, host)
         if host.hierarchy is None:
             raise HostError(
                 "no cgroup hierarchy is mounted", next_step="mount one: mount -t cgroup2 none /sys/fs/cgroup"
@@ -50,7 +49,7 @@ class Auditor:
         self._cgroups = Cgroups(host.hierarchy.mount)
         self._names = names
         # What happens meanwhile is none of ours: the smallest rings, and whom they leave out nobody misses.
-        self._source = BpfSource(BpfOptions(signalfds=True, events_bytes=1 << 16, lives_bytes=1 << 16))
+        self._source = make(name, BpfOptions(signalfds=True, events_bytes=1 << 16, lives_bytes=1 << 16))
 
     def __enter__(self) -> Self:
         self._source.open()

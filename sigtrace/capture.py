@@ -95,6 +95,7 @@ class Capture:
         except BaseException:
             self.__exit__()
             raise
+        self._cgroups.keep(self._source.places)
         self._cgroups.walk(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         if self._runtimes is not None:
             self._runtimes.settle(_SETTLE_S)
@@ -137,7 +138,8 @@ class Capture:
         batch = self._source.read(0)
         if self._runtimes is not None and self.resumed_ns:
             made = [e.cgroup_name for e in batch.events if e.kind is Kind.CGROUP_MKDIR]
-            ids = {found[0] for name in made[-_BACKLOG_MAX:] if (found := _CONTAINER_ID.search(name))}
+            made += self._cgroups.gone()
+            ids = {found[-1] for name in made[-_BACKLOG_MAX:] if (found := _CONTAINER_ID.findall(name))}
             self._runtimes.settle_for(ids, _BACKLOG_S)
         self.feed.take(batch)
 

@@ -139,6 +139,21 @@ struct {
 	__type(value, struct about);
 } about SEC(".maps");
 
+/* Likewise: where cgroups are. A successor could not find those that are gone, with what was above them. */
+#define NO_PREALLOC 1 /* BPF_F_NO_PREALLOC, include/uapi/linux/bpf.h */
+
+struct place {
+	char path[384];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct place);
+} places SEC(".maps");
+
 /* What one CPU remembers between records. */
 struct local {
 	u64 woken_ns; /* when this CPU last woke the reader */

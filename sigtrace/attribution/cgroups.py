@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict, deque
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 from sigtrace.model.text import printable
 
@@ -22,6 +23,19 @@ _MISS_NS: Final = 60_000_000_000
 _LIMIT_NS: Final = 10_000_000_000
 
 
+class Places(Protocol):
+    """cgroup id → path, kept for an agent that comes after us."""
+
+    def add(self, cgroup: int, path: str) -> None:
+        """It was made there, or found."""
+
+    def discard(self, cgroup: int) -> None:
+        """It is forgotten here, too."""
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        """All."""
+
+
 class Cgroups:
     """The tree of one hierarchy."""
 
@@ -34,6 +48,13 @@ class Cgroups:
         self._missed: OrderedDict[int, int] = OrderedDict()
         self._walked_ns = -_WALK_INTERVAL_NS
         self._limits: dict[str, tuple[int | None, int]] = {}
+        self._places: Places | None = None
+
+    def keep(self, places: Places | None) -> None:
+        """Paths that an agent before us kept are known again; and ours are kept for the next one."""
+        for cgroup, path in places or ():
+            self._paths.setdefault(cgroup, printable(path))
+        self._places = places
 
     def walk(self, now_ns: int) -> None:
         """Learn every cgroup that exists; those that do not are remembered for a while."""
@@ -62,6 +83,8 @@ class Cgroups:
     def _learn(self, cgroup: int, path: str) -> None:
         self._gone.pop(cgroup, None)
         self._missed.pop(cgroup, None)
+        if self._places is not None and self._paths.get(cgroup) != path:
+            self._places.add(cgroup, path)
         self._paths[cgroup] = path
         self._ids[path] = cgroup
 
@@ -76,9 +99,15 @@ class Cgroups:
         self._gone[cgroup] = None
         if len(self._gone) > _REMEMBERED:
             oldest, _ = self._gone.popitem(last=False)
+            if self._places is not None:
+                self._places.discard(oldest)
             path = self._paths.pop(oldest, "")
             if self._ids.get(path) == oldest:
                 del self._ids[path]
+
+    def gone(self) -> list[str]:
+        """The paths of those that are not there any more, as far as they are remembered."""
+        return [self._paths[cgroup] for cgroup in self._gone if cgroup in self._paths]
 
     def path(self, cgroup: int, now_ns: int) -> str | None:
         """Its path from the hierarchy's root; None if it is not known, then also not after a walk."""

@@ -40,7 +40,7 @@ class Mains:
                 self._mains[container] = None
             return True
         told = told_pid == task.pid and not event.zombie
-        sure = event.container_init or told
+        sure = event.container_init or event.watched or told  # watched: as an agent before us knew
         if event.zombie:
             return False
         if main is not None and not (sure and container in self._guessed and (told or task.start_ns <= main[1])):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 #: Columns of a fact's name, and where its value begins.
 _NAME, _INDENT = 16, 22
 
+#: Backends that prove by trying that they work.
+_TRIED = ("bpf", "bcc")
 _SECCOMP = {0: "off", 1: "strict", 2: "a filter"}
 
 
@@ -37,11 +39,16 @@ class Row:
     good: bool | None = None
 
 
-def try_bpf() -> None:
-    """Loads, attaches and detaches the programs. Raises HostError with the reason and the next step."""
-    from sigtrace.sources import bpf
+def try_out(name: str) -> None:
+    """Loads, attaches and detaches the programs of bpf or bcc. Raises HostError with the reason and the next step."""
+    if name == "bcc":
+        from sigtrace.sources import bcc
 
-    bpf.probe()
+        bcc.probe()
+    else:
+        from sigtrace.sources import bpf
+
+        bpf.probe()
 
 
 def ask_runtimes() -> list[SocketStatus]:
@@ -91,10 +98,10 @@ def doctor(output: str) -> int:
 
 def _tried(backend: Backend) -> Backend:
     """Facts promise, only trying proves."""
-    if backend.name != "bpf" or not backend.available:
+    if backend.name not in _TRIED or not backend.available:
         return backend
     try:
-        try_bpf()
+        try_out(backend.name)
     except HostError as error:
         from sigtrace.sources.refusals import Refusal
 
@@ -162,7 +169,9 @@ def _lines(host: Host, found: list[Backend], runtimes: list[SocketStatus], pinne
     yield click.style("backends, the best first", bold=True)
     for backend in found:
         if backend.available:
-            proof = "loaded, attached and detached" if backend.name == "bpf" else "nothing is known to stand in its way"
+            proof = (
+                "loaded, attached and detached" if backend.name in _TRIED else "nothing is known to stand in its way"
+            )
             yield f"  {marks[True]}  {backend.name:<{_NAME}}{proof}"
         for number, refusal in enumerate(backend.refusals):
             start = f"  {marks[False]}  {backend.name:<{_NAME}}" if number == 0 else " " * _INDENT

@@ -111,6 +111,8 @@ class Collected:
     containers: tuple[ContainerMetrics, ...] = ()
     agent: tuple[Family, ...] = ()
     carried: tuple[Carried, ...] = ()
+    resumed: bool = False
+    """the kernel has counted for longer than this agent, and one before it told of that"""
 
 
 class Identity(NamedTuple):

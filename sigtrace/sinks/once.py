@@ -16,9 +16,15 @@ _WAITED_NS: Final = 10_000_000_000
 
 
 def key_of(boot_id: str, verdict: Verdict) -> str:
-    """The same for the same verdict, whoever makes it."""
+    """The same for the same verdict, whoever makes it: when it was noticed is not part of it.
+
+    What a listing shows, a successor's listing shows at another time.
+    """
     trace_id = ids.verdict_trace_id(boot_id, verdict)
-    return trace_id + (ids.finding_span_id(trace_id, verdict) if isinstance(verdict, Finding) else "")
+    if not isinstance(verdict, Finding):
+        return trace_id
+    grown = len(str(verdict.count))  # repeats are told again at ten times the count
+    return f"{trace_id} {verdict.code} {verdict.cause} {verdict.signo} {grown} {verdict.closing}"
 
 
 class Told:

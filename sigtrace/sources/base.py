@@ -44,6 +44,19 @@ class Counts:
         return sum(self.exits.values()) + self.exits_other + self.exits_gone
 
 
+class Places(Protocol):
+    """cgroup id → path, kept beside what is pinned."""
+
+    def add(self, cgroup: int, path: str) -> None:
+        """It was made there, or found."""
+
+    def discard(self, cgroup: int) -> None:
+        """It is gone, and all about it was told."""
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        """All."""
+
+
 class Source(Protocol):
     """Where events come from. Attach first, then snapshot: nothing falls between."""
 
@@ -52,6 +65,10 @@ class Source(Protocol):
     """since when it counts (CLOCK_BOOTTIME)"""
     resumed_ns: int
     """it was found running: up to here (CLOCK_BOOTTIME) whoever read it before us had told everything; else 0"""
+
+    @property
+    def places(self) -> Places | None:
+        """Where cgroups are, kept for who comes after us; None: nobody will."""
 
     @property
     def replaced(self) -> bool:
@@ -68,6 +85,9 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Detaches. Harmless twice."""
+
+    def snapshot(self) -> list[Event]:
+        """Every process as it is now, as TASK events."""
 
     def counts(self) -> Counts:
         """What was counted since it was opened."""

@@ -19,6 +19,7 @@ from sigtrace.sources.base import Batch, Counts
 from sigtrace.sources.counters import Counters
 from sigtrace.sources.loaded import Loaded
 from sigtrace.sources.options import BpfOptions
+from sigtrace.sources.places import Places
 from sigtrace.sources.procfs import Ancestry
 from sigtrace.sources.ring import Raw
 
@@ -164,13 +165,15 @@ class BpfSource:
         events = [Event(now, now + self._wall_ns, Kind.LOST, loss=loss, count=count) for loss, count in news]
         for key, at in list(loaded.gone.items()):
             cgroup = int.from_bytes(key, "little")
-            loaded.gone.delete(key)
-            loaded.counters.gone(cgroup, int.from_bytes(at, "little"))
+            if not loaded.counters.gone(cgroup, int.from_bytes(at, "little")):
+                continue
             loaded.limits.delete(key)  # a signal to a zombie of it may have made it anew
             if loaded.unwanted:
                 loaded.unwanted.discard(cgroup)
             events.append(Event(now, now + self._wall_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
         loaded.counters.give_back(now)
+        for cgroup in loaded.counters.take_settled():
+            loaded.gone.delete(cgroup.to_bytes(8, "little"))
         loaded.note_told(self._until_ns)
         return events
 
@@ -229,6 +232,11 @@ class BpfSource:
     def counters(self) -> Counters | None:
         """While it is open."""
         return self._loaded.counters if self._loaded else None
+
+    @property
+    def places(self) -> Places | None:
+        """Where cgroups are, kept for who comes after us; None: nothing is pinned."""
+        return self._loaded.places if self._loaded else None
 
     @property
     def replaced(self) -> bool:

@@ -66,6 +66,9 @@ class Counters:
         self._slots = slots
         self._size = 8 * cpus
         self._gone: dict[int, int] = {}
+        self._unsettled: set[int] = set()
+        """those whose keys have not been given back yet"""
+        self._settled: list[int] = []
         self._dirty = False
         self._given_ns = -_INTERVAL_NS
         self._news = 0
@@ -74,13 +77,24 @@ class Counters:
         self._taken = False
         self._given = Counts()
 
-    def gone(self, cgroup: int, time_ns: int) -> None:
-        """The cgroup was removed."""
+    def gone(self, cgroup: int, time_ns: int) -> bool:
+        """The cgroup was removed; whether that is news."""
+        if cgroup in self._gone:
+            return False
         self._gone[cgroup] = time_ns
+        self._unsettled.add(cgroup)
         self._dirty = True
         self._news += 1
         if len(self._gone) > _REMEMBERED:
-            del self._gone[next(iter(self._gone))]
+            oldest = next(iter(self._gone))
+            del self._gone[oldest]
+            self._unsettled.discard(oldest)
+        return True
+
+    def take_settled(self) -> list[int]:
+        """Removed cgroups whose keys have been given back since the last call: nobody need know any more."""
+        settled, self._settled = self._settled, []
+        return settled
 
     def give_back(self, now_ns: int) -> int:
         """Moves the counts of removed cgroups out of the tables; returns how many keys it gave back."""
@@ -101,6 +115,8 @@ class Counters:
                 continue
             given += 1
             self._keep(cgroup, what, per_cpu_sum(value))
+        self._settled += self._unsettled & dead
+        self._unsettled -= dead
         return given
 
     def _keep(self, cgroup: int, what: int, count: int) -> None:

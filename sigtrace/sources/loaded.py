@@ -16,6 +16,7 @@ from sigtrace.sources.ledger import KernelLedger
 from sigtrace.sources.listing import Listings
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.pins import About, Pins, digest_of
+from sigtrace.sources.places import Places
 from sigtrace.sources.procfs import last_possible_cpu
 from sigtrace.sources.ring import Ring
 from sigtrace.sources.unwanted import Unwanted
@@ -30,7 +31,9 @@ PROGRAMS: Final = (
     "cgroup_mkdir",
     "cgroup_rmdir",
 )
-_PINNED_MAPS: Final = tuple("events lives slots counts gone limits watched gates followed ledger locals about".split())
+_PINNED_MAPS: Final = tuple(
+    "events lives slots counts gone limits watched gates followed ledger locals about places".split()
+)
 #: Of a ring that is pinned, the part that stays behind for a successor to read again.
 _HELD: Final = 0.5
 
@@ -107,6 +110,7 @@ class Loaded:
         told = self.resumed.told() if self.resumed else {}
         self.ledger = KernelLedger(bpf.map("ledger"), bpf.map("locals"), self.cpus, descriptors, told)
         self.about = bpf.map("about") if self._pins else None
+        self.places = Places(bpf.map("places")) if self._pins else None
         self._about = self.resumed
 
     # ---- pins

@@ -12,6 +12,7 @@ import pytest
 
 from sigtrace.lab.container import Container
 from sigtrace.lab.needs import unmet
+from sigtrace.lab.process import argv_of, descendants_of
 from sigtrace.model.event import Disposition, Kind, Loss
 from sigtrace.sources.ptrace.options import PtraceOptions
 from sigtrace.sources.ptrace.source import PtraceSource
@@ -194,7 +195,8 @@ def test_what_an_init_that_only_passes_signals_on_was_sent_is_inferred_from_what
     with Container(name(init)) as box:
         box.start([init, "--", "sleep", "infinity"])
         box.wait_ready()
-        watch.traces(2)  # it, and its child
+        watch.traces(2)  # it, and its child, which drops what comes before its exec
+        watch.until(lambda: ("sleep", "infinity") in map(argv_of, descendants_of(box.init_pid)))
         box.kill(signal.SIGTERM)
         (exit_,) = watch.until(lambda: watch.of(box.init_pid, Kind.EXIT))
         (sent,) = watch.of(box.init_pid, Kind.SIGNAL_GENERATE, signal.SIGTERM)

@@ -82,6 +82,8 @@ class Metrics:
         self._begun = 0
         self._ready = 0
         self._ended = False
+        self._resumed = False
+        """the kernel had counted for an agent before this one"""
         self._newest = Collected(self.start_wall_ns, self.start_wall_ns)
 
     def attach(
@@ -99,6 +101,7 @@ class Metrics:
         """
         if since_wall_ns:
             self._containers.start_wall_ns = since_wall_ns
+            self._resumed = self.start_wall_ns - since_wall_ns > _APART_NS
         self._counts, self._given = counts, given
         if workload_of:
             self._containers.workload_of = workload_of
@@ -147,6 +150,8 @@ class Metrics:
         name = workload.namespace, container_name(workload)
         tracked = self._containers.of(workload)
         first_wall_ns = tracked.first_wall_ns if tracked else self.start_wall_ns
+        if self._resumed:  # verdicts are counted by this agent alone, though the kernel has counted for longer
+            first_wall_ns = max(first_wall_ns, self.start_wall_ns)
         return name, self._names.setdefault(name, first_wall_ns)
 
     def pass_time(self, now_ns: int) -> None:
@@ -208,7 +213,9 @@ class Metrics:
             )
             for one in told
         )
-        return Collected(wall_ns, self.start_wall_ns, containers, self._agent_families(), self._carry.carried())
+        return Collected(
+            wall_ns, self.start_wall_ns, containers, self._agent_families(), self._carry.carried(), self._resumed
+        )
 
     def _sweep(self, now_ns: int) -> None:
         """Forgets the long dead; what removed cgroups held goes to their containers' ``given``."""

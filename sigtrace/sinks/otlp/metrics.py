@@ -165,6 +165,7 @@ class _Encoding:
     def __init__(self, messages: MetricMessages, collected: Collected) -> None:
         self._messages = messages
         self._now_ns = collected.wall_ns
+        self._told_before_ns = collected.start_wall_ns if collected.resumed else 0
         self.points = 0
         self.totals: dict[_SeriesKey, float | Distribution] = {}
 
@@ -196,6 +197,8 @@ class _Encoding:
             key = owner, metric.name, point.values, point.overflow
             before = self._messages.taken(key)
             self.totals[key] = point.value
+            if before is None and point.start_wall_ns < self._told_before_ns:
+                continue  # where this agent begins
             value = _minus(point.value, before)
             if value == 0 or (isinstance(value, Distribution) and not value.count):
                 continue

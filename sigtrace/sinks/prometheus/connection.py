@@ -61,6 +61,11 @@ class Connection:
         return self._state is _State.ANSWERING
 
     @property
+    def page(self) -> object:
+        """What it is given to read."""
+        return self._out.obj
+
+    @property
     def closed(self) -> bool:
         """It has ended."""
         return self._state is _State.CLOSED

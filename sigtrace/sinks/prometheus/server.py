@@ -22,10 +22,13 @@ from typing import Final
 from sigtrace.errors import RunError
 from sigtrace.sinks.prometheus.address import DEFAULT, Address
 from sigtrace.sinks.prometheus.connection import Connection
+from sigtrace.sinks.prometheus.exposition import wants_open_metrics
 from sigtrace.sinks.prometheus.request import Request, answer, words
 
 #: Connections at a time.
 CONNECTIONS_MAX: Final = 256
+#: Answers that are being written at a time: a page of a large node has megabytes.
+_PAGES_MAX: Final = 8
 _BACKLOG: Final = 128
 _ACCEPTS: Final = 64
 _TICK_S: Final = 0.5
@@ -172,6 +175,18 @@ class Server:
             if not connection.closed:
                 connection.answer(raw)
                 self._write(connection)
+        if done:
+            self._forget_pages()
+
+    def _forget_pages(self) -> None:
+        """Who reads too slowly gives way: each keeps the page that it was given."""
+        pages: dict[int, list[Connection]] = {}
+        for connection in self._connections.values():
+            if connection.has_answer:
+                pages.setdefault(id(connection.page), []).append(connection)
+        for readers in list(pages.values())[: max(0, len(pages) - _PAGES_MAX)]:
+            for connection in readers:
+                self._drop(connection)
 
     def _write(self, connection: Connection) -> None:
         connection.write()
@@ -210,16 +225,17 @@ class Server:
                 if self._ending.is_set():
                     return
                 jobs, self._jobs = self._jobs, []
-            pages: dict[str, tuple[HTTPStatus, bytes, str]] = {}
-            made: list[tuple[Connection, bytes]] = []
+            # One page for all that want the same, whatever else their headers say: a page can have megabytes.
+            alike: dict[tuple[bool, bool], list[tuple[Connection, Request]]] = {}
             for connection, request in jobs:
-                if request.accept not in pages:
-                    pages[request.accept] = self._page(request.accept)
-                status, body, content_type = pages[request.accept]
-                made.append((connection, answer(status, body, content_type, head=request.method == "HEAD")))
-            with self._news:
-                self._done += made
-            os.eventfd_write(self._wake, 1)
+                kind = wants_open_metrics(request.accept), request.method == "HEAD"
+                alike.setdefault(kind, []).append((connection, request))
+            for (_, head), asking in alike.items():
+                status, body, content_type = self._page(asking[0][1].accept)
+                page = answer(status, body, content_type, head=head)
+                with self._news:
+                    self._done += [(connection, page) for connection, _ in asking]
+                os.eventfd_write(self._wake, 1)
 
     def _page(self, accept: str) -> tuple[HTTPStatus, bytes, str]:
         try:

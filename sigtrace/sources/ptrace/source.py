@@ -41,6 +41,7 @@ class PtraceSource:
     name = "ptrace"
     resumed_ns = 0
     replaced = False
+    places = None
 
     def __init__(self, options: PtraceOptions | None = None) -> None:
         self._options = options or PtraceOptions()

@@ -45,12 +45,12 @@ def run(monkeypatch):
     """Runs it for a host; ``error``: what trying BPF ends with. Returns (status, output)."""
 
     def call(*args, error=None, runtimes=ANSWERS, pinned=NOTHING, **facts):
-        def try_bpf():
+        def try_out(name):
             if error:
                 raise error
 
         monkeypatch.setattr(host_module, "read_host", lambda: dataclasses.replace(FINE, **facts))
-        monkeypatch.setattr(module, "try_bpf", try_bpf)
+        monkeypatch.setattr(module, "try_out", try_out)
         monkeypatch.setattr(module, "ask_runtimes", lambda: runtimes)
         monkeypatch.setattr(module, "look_at_pins", lambda: pinned)
         # The status of a command that returns it, as main() takes it.
