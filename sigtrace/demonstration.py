@@ -68,6 +68,10 @@ class Known:
     def prefetch(self, container_id: str, runtime: str | None = None) -> None:
         """It is known already."""
 
+    def pending(self, container_id: str) -> bool:  # noqa: ARG002 - the protocol's
+        """Never: it knows all that it will."""
+        return False
+
     def gone(self, container_id: str) -> None:
         """It stays known."""
 

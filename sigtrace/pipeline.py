@@ -7,6 +7,7 @@ block has a bounded queue of its own (sinks.base), whose drops come back as LOST
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
@@ -22,6 +23,9 @@ class Attribution(Protocol):
 
     def observe(self, event: Event) -> Observation:
         """The event with its workloads."""
+
+    def is_early(self, event: Event, now_ns: int) -> bool:
+        """Whether it should wait a moment, and all that is younger with it: more will be known of it."""
 
 
 class Orderer:
@@ -138,13 +142,16 @@ class Feed:
         self._pipeline = pipeline
         self._sinks = sinks
         self._wall_offset_ns = 0
+        self._early: deque[Event] = deque()
+        """in time order, behind one that waits for a name"""
         self.orderer = Orderer()
         self.overflows: list[Callable[[], int]] = []
         """asked after each step how much found no room in some table since the last one"""
 
     def step(self, timeout_s: float) -> None:
         """Wait at most so long for events and take them through; less long if a detector or a held event waits."""
-        for due in (self._pipeline.wanted(), self.orderer.oldest_ns):
+        early = self._early[0].time_ns if self._early else None
+        for due in (self._pipeline.wanted(), self.orderer.oldest_ns, early):
             if due is not None:
                 # The source's time runs behind the clock by how long it holds events back: look again soon.
                 timeout_s = min(timeout_s, max(0.002, (due - self._pipeline.now_ns) / 1e9))
@@ -152,14 +159,21 @@ class Feed:
 
     def take(self, batch: Batch) -> None:
         """One batch through all stages."""
-        for event in self.orderer.order(batch):
-            self._wall_offset_ns = event.wall_ns - event.time_ns
-            self._pipeline.feed(self._attribution.observe(event))
-        self._pipeline.advance(batch.until_ns)
+        self._early += self.orderer.order(batch)
+        while self._early and not self._attribution.is_early(self._early[0], batch.until_ns):
+            self._feed(self._early.popleft())
+        if not self._early:
+            self._pipeline.advance(batch.until_ns)
         self._account()
+
+    def _feed(self, event: Event) -> None:
+        self._wall_offset_ns = event.wall_ns - event.time_ns
+        self._pipeline.feed(self._attribution.observe(event))
 
     def end(self) -> None:
         """Nothing more comes; what sinks have dropped is told before the last verdicts."""
+        while self._early:
+            self._feed(self._early.popleft())
         self._account()
         self._pipeline.end()
 

@@ -13,6 +13,8 @@ from sigtrace.attribution.paths import parse, pod_uid_of
 from sigtrace.model.event import Event, Kind, Task
 from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKind
 
+#: So long the end of a container waits for its names.
+_NAMES_NS: Final = 500_000_000
 #: Workloads kept. Far more than a node has; a cgroup that comes back is looked up again.
 _CACHE_MAX: Final = 20_000
 
@@ -32,6 +34,9 @@ class Names(Protocol):
 
     def gone(self, container_id: str) -> None:
         """Its cgroup was removed."""
+
+    def pending(self, container_id: str) -> bool:
+        """Whether they have been asked for, and an answer may still come."""
 
 
 class Attributor:
@@ -179,6 +184,18 @@ class Attributor:
         workload = self._workload_of(task.cgroup_id, now)
         if workload and workload.pod_uid and task.comm == "pause" and workload.kind is WorkloadKind.CONTAINER:
             self._workloads[task.cgroup_id] = dataclasses.replace(workload, kind=WorkloadKind.SANDBOX)
+
+    def is_early(self, event: Event, now_ns: int) -> bool:
+        """Whether an event should wait a moment: a container ends before its runtime has told its name.
+
+        Its story is told with what is known then, and a container that fails at once is what people look for.
+        """
+        if event.kind is not Kind.EXIT or not (event.container_init or event.watched) or self._names is None:
+            return False
+        if event.task is None or now_ns - event.time_ns >= _NAMES_NS:
+            return False
+        workload = self._workload_of(event.task.cgroup_id, event.time_ns)
+        return bool(workload and workload.container_id and self._names.pending(workload.container_id))
 
     def workload_of(self, cgroup: int, now: int) -> Workload | None:
         """Whose a cgroup is, by its id, at ``now`` (CLOCK_BOOTTIME ns). None for id 0."""

@@ -28,6 +28,8 @@ from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 _TEARDOWN_NS: Final = 200_000_000
 #: The kernel's SIGKILLs to those who are left come at once; who had not been seen before is seen then.
 _LEFT_NS: Final = 20_000_000
+#: A main process that fails so soon after the OOM killer took another of its container may well fail for that.
+_AFTER_OOM_NS: Final = 10_000_000_000
 #: Ends that are remembered until the story is told, and processes in it, at most.
 _ENDS_MAX: Final = 4_096
 _TOLD_MAX: Final = 128
@@ -190,6 +192,8 @@ class Shutdowns:
         basis = [o.event for o in (request or earlier, stop.kill) if o]
         hook = judgement.hook
         mark = _mark_of(container, judgement) if outcome == "oom" else None
+        if outcome == "crashed" and container.ooms and event.time_ns - container.ooms[-1].event.time_ns < _AFTER_OOM_NS:
+            mark = container.ooms[-1]  # of another process; that it is why cannot be known
         return Shutdown(
             outcome=outcome,
             cause=cause,

@@ -60,6 +60,7 @@ LOOK = "look at the evidence, and at the logs of container and runtime at that t
 REAPER = "an init that reaps (tini, --init), or shareProcessNamespace: true, or wait for children in PID 1"
 MEMORY = "a higher memory limit, or less memory: look at the limit and at the peak (memory.peak)"
 OWN_LOG = "the program's own log and core dump; if it recurs, its backtrace"
+OWN_STATUS = "the program's own log: it chose this status (a shell's 126: not executable, 127: not found)"
 
 # What may keep a stop signal from ending a container: causes of the outcome `escalated` and of `stop-unanswered`.
 UNANSWERED = (
@@ -171,7 +172,7 @@ CRASHED = (
         "read 139 as an abort: look for an assertion or an uncaught exception, not for a bad pointer",
         ERROR,
     ),
-    Cause("exit-status", "it ended by itself with a status other than 0, and nobody had asked", OWN_LOG, ERROR),
+    Cause("exit-status", "it ended by itself with a status other than 0, and nobody had asked", OWN_STATUS, ERROR),
     Cause(
         "relayed",
         "it passed on the end of a child: it exited 128+n by itself after the child had died of signal n",

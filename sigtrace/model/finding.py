@@ -131,9 +131,9 @@ class Shutdown:
     pre_stop_kind: str | None = None
     """exec, http or sleep"""
     oom_scope: str | None = None
-    """of the outcome oom: container, pod or node"""
+    """of the outcome oom, and of crashed if another process was taken shortly before: container, pod or node"""
     first_victim: Task | None = None
-    """of the outcome oom: whom the OOM killer took first"""
+    """likewise: whom the OOM killer took first"""
     origin: Task | None = None
     """whose end the main process passed on"""
 

@@ -17,6 +17,10 @@ from sigtrace.model.event import Task
 from sigtrace.model.finding import Finding, Shutdown, Verdict
 from sigtrace.model.workload import Workload
 
+#: Findings about a signal that did not arrive.
+_OF_SIGNALS: Final = frozenset({"signal-dropped", "signal-ignored", "signal-pending"})
+#: SIGINT, SIGQUIT, SIGKILL, SIGTERM, and systemd's SIGRTMIN+3.
+_ASKS_TO_END: Final = frozenset({2, 3, 9, 15, 37})
 _TRACE_BYTES: Final = 16
 _SPAN_BYTES: Final = 8
 
@@ -59,8 +63,14 @@ def finding_span_id(trace_id: str, finding: Finding) -> str:
 
 
 def in_shutdown(finding: Finding) -> bool:
-    """Whether it is part of a container's end rather than a thing of its own."""
-    return finding.main and (finding.code, finding.cause) != ("signal-dropped", "from-inside")
+    """Whether it is part of a container's end rather than a thing of its own.
+
+    What becomes of a signal that asks nobody to end (SIGHUP to reload, say) is none.
+    """
+    if not finding.main or (finding.code, finding.cause) == ("signal-dropped", "from-inside"):
+        return False
+    declared = finding.workload.stop_signal if finding.workload else None
+    return finding.code not in _OF_SIGNALS or finding.signo in {*_ASKS_TO_END, declared}
 
 
 def verdict_trace_id(boot_id: str, verdict: Verdict) -> str:

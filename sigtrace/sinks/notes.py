@@ -25,6 +25,9 @@ _DEFAULTS: Final = {"gunicorn": ("--graceful-timeout", 30.0)}
 def notes(shutdown: Shutdown) -> list[tuple[str, str]]:
     """(label, text): who was the last, whose own timeout is in the way, what clients may see, what of the pod went."""
     found = []
+    if shutdown.outcome == "crashed" and (victim := shutdown.first_victim):
+        who = f"{victim.comm} (pid {victim.ns_pid or victim.pid})"
+        found.append(("note", f"shortly before, the OOM killer took {who} in this container: look there first"))
     if last := _last(shutdown):
         found.append(("last", last))
     if timeout := _own_timeout(shutdown):

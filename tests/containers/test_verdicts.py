@@ -200,3 +200,12 @@ def test_a_runtime_that_dies_costs_names_and_no_event(cri, told):
     assert told.outcome(after) == ("graceful", None)
     assert told.shutdown(after).workload.container_name == "after"
     cri.stop_pod(pod)
+
+
+def test_a_container_that_fails_at_once_is_told_by_its_name(pods, podman_told):
+    """What people look for first, and over before anybody could ask."""
+    containers = {f"quick-{n}": pods.run("sh", "-c", "exit 3", name=f"quick-{n}") for n in range(5)}
+    for name, container in containers.items():
+        shutdown = podman_told.shutdown(container)
+        assert (shutdown.outcome, shutdown.cause) == ("crashed", "exit-status")
+        assert shutdown.workload.container_name == name

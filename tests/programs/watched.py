@@ -27,6 +27,9 @@ class _Runtime:
         signo = case.program.signo if case.program.declared else None
         return dataclasses.replace(workload, grace_limit_s=GRACE_S, stop_signal=signo)
 
+    def pending(self, container_id: str) -> bool:
+        return False
+
     def prefetch(self, container_id: str, runtime: str | None = None) -> None:
         pass
 

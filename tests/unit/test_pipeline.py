@@ -93,6 +93,9 @@ class Source:
 
 
 class Attribution:
+    def is_early(self, one, now_ns):
+        return False
+
     def observe(self, one):
         return Observation(one)
 
@@ -289,3 +292,33 @@ def test_what_was_dropped_last_is_told_at_the_end():
     sink.dropped = 2
     feed.end()
     assert [e.count for e in sink.got if isinstance(e, Event) and e.kind is Kind.LOST] == [2]
+
+
+def test_what_is_early_holds_back_what_is_younger_and_time_itself():
+    class Waiting(Attribution):
+        waits = True
+
+        def is_early(self, one, now_ns):
+            return self.waits and one.time_ns == 20
+
+    attribution, detector, sink = Waiting(), Detector(), Sink()
+    feed = Feed(Source(), attribution, Pipeline(detector, [sink]), [sink])
+    detector.dues = [25]
+    feed.take(Batch([event(10), event(20), event(30)], 40))
+    assert detector.log == ["feed 10"]
+    attribution.waits = False
+    feed.take(Batch([], 50))
+    assert detector.log == ["feed 10", "feed 20", "tick 25", "feed 30"]
+
+
+def test_what_is_early_at_the_end_is_told_with_what_is_known():
+    class Waiting(Attribution):
+        def is_early(self, one, now_ns):
+            return True
+
+    detector, sink = Detector(), Sink()
+    feed = Feed(Source(), Waiting(), Pipeline(detector, [sink]), [sink])
+    feed.take(Batch([event(10)], 40))
+    assert detector.fed == []
+    feed.end()
+    assert detector.fed == [10]

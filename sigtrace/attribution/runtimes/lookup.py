@@ -133,6 +133,12 @@ class Runtimes:
             return workload
         return entry.apply(workload)
 
+    def pending(self, container_id: str) -> bool:
+        """Whether its names have been asked for, and a runtime that answers has not yet."""
+        entry = self._entries.get(container_id)
+        asked = container_id in self._missed if entry is None else entry.asked > 0 and entry.info is None
+        return asked and any(w.status.state is SocketState.CONNECTED for w in list(self._workers.values()))
+
     def settle_for(self, container_ids: Collection[str], timeout_s: float) -> None:
         """Ask for these and wait, at most so long (s), until each is known or no runtime knows it."""
         for container_id in container_ids:

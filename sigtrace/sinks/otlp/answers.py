@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -59,10 +60,18 @@ class Client(Protocol):
         """Ends a request that is on its way; from any thread."""
 
 
-def said(raw: bytes | str) -> str:
-    """What a collector says, in a line that can be printed."""
+def said(raw: bytes | str, secrets: Iterable[str] = ()) -> str:
+    """What a collector says, in a line that can be printed. ``secrets``: it may say back what it was sent."""
     text = raw[: 4 * _WHY_MAX].decode("utf-8", "replace") if isinstance(raw, bytes) else raw[: 4 * _WHY_MAX]
+    for secret in secrets:
+        text = text.replace(secret, "…")
     return cut(printable(" ".join(text.split())), _WHY_MAX)
+
+
+def secrets_of(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The values of the user's headers and their words, the longest first; what is shorter than 4 is no secret."""
+    words = {word for value in headers.values() for word in (value, *value.split()) if len(word) >= 4}
+    return tuple(sorted(words, key=len, reverse=True))
 
 
 def retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sigtrace import __version__
 from sigtrace.errors import UsageError
 from sigtrace.model.text import printable
-from sigtrace.sinks.otlp.answers import PAUSE_MAX_S, Accepted, Answer, Later, Refused, said
+from sigtrace.sinks.otlp.answers import PAUSE_MAX_S, Accepted, Answer, Later, Refused, said, secrets_of
 from sigtrace.sinks.otlp.endpoint import Endpoint, Signal
 from sigtrace.sinks.otlp.responses import partial_success, retry_delay
 
@@ -72,6 +72,7 @@ class GrpcClient:
             _METHODS[signal], request_serializer=lambda raw: raw, response_deserializer=lambda raw: raw
         )
         self._headers = tuple((name, value) for name, value in endpoint.headers.items())
+        self._secrets = secrets_of(endpoint.headers)
         self._call: Any = None
 
     def send(self, body: bytes, timeout_s: float) -> Answer:
@@ -86,11 +87,11 @@ class GrpcClient:
 
     def _accepted(self, raw: bytes) -> tuple[int, str]:
         rejected, why = partial_success(raw, self._signal)
-        return rejected, said(why)
+        return rejected, said(why, self._secrets)
 
     def _failed(self, error: Any) -> Answer:
         code = error.code().name
-        why = said(error.details() or "")
+        why = said(error.details() or "", self._secrets)
         why = f"{code}: {why}" if why else code
         after_s = _retry_info(error)
         if code in _LATER or (code == "RESOURCE_EXHAUSTED" and after_s is not None):

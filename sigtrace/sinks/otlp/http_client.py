@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from sigtrace import __version__
 from sigtrace.errors import UsageError
 from sigtrace.model.text import printable
-from sigtrace.sinks.otlp.answers import Accepted, Answer, Later, Refused, retry_after, said
+from sigtrace.sinks.otlp.answers import Accepted, Answer, Later, Refused, retry_after, said, secrets_of
 from sigtrace.sinks.otlp.endpoint import Endpoint, Signal
 from sigtrace.sinks.otlp.responses import message_of, partial_success
 
@@ -68,6 +68,7 @@ class HttpClient:
             "user-agent": f"sigtrace/{__version__}",
             **({"content-encoding": "gzip"} if endpoint.gzip else {}),
         }
+        self._secrets = secrets_of(endpoint.headers)
         self._connection: http.client.HTTPConnection | None = None
         self._sock: socket.socket | None = None
         self._aborted = False
@@ -88,15 +89,15 @@ class HttpClient:
                 # The collector had closed the connection while nobody used it.
                 answer = self._request(body, timeout_s)
             if answer is None and overdue.is_set():
-                return Later(f"no answer within {timeout_s:g} s")
+                return Later(f"no answer within {timeout_s:.3g} s")
             return answer or Later("the connection was closed before an answer came")
         except TimeoutError:
-            return Later(f"no answer within {timeout_s:g} s")
+            return Later(f"no answer within {timeout_s:.3g} s")
         except ssl.SSLCertVerificationError as error:
             return Later(f"its certificate is not to be trusted: {said(error.verify_message)}")
         except (OSError, http.client.HTTPException, ValueError) as error:
             if overdue.is_set():
-                return Later(f"no answer within {timeout_s:g} s")
+                return Later(f"no answer within {timeout_s:.3g} s")
             return Later(_why(error))
         finally:
             watch.cancel()
@@ -144,11 +145,13 @@ class HttpClient:
     def _answer(self, response: http.client.HTTPResponse, raw: bytes) -> Answer:
         status = response.status
         protobuf = (response.getheader("content-type") or "").startswith(_PROTOBUF)
+        if 200 <= status < 300 and (response.getheader("content-type") or "").startswith("text/") and raw:
+            return Refused(f"HTTP {status} with a page of text: that is no OTLP receiver (is it the port of a UI?)")
         if 200 <= status < 300:
             rejected, why = partial_success(raw, self._signal) if protobuf else (0, "")
-            return Accepted(rejected, said(why))
-        why = said(message_of(raw) if protobuf else raw)
-        why = f"HTTP {status} {said(response.reason or '')}".rstrip() + (f": {why}" if why else "")
+            return Accepted(rejected, said(why, self._secrets))
+        why = said(message_of(raw) if protobuf else raw, self._secrets)
+        why = f"HTTP {status} {said(response.reason or '', self._secrets)}".rstrip() + (f": {why}" if why else "")
         if status in _LATER:
             return Later(why, retry_after(response.getheader("retry-after")))
         return Refused(why, too_large=status == _TOO_LARGE)

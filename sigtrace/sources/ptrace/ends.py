@@ -20,7 +20,7 @@ from sigtrace.sources.ptrace.table import Table
 
 _CENSUS_NS: Final = 1_000_000_000
 #: An init that is on its way out is waited for at most so long.
-_HOLD_NS: Final = 2_000_000_000
+_HOLD_NS: Final = 1_000_000_000
 
 
 class Held:
@@ -31,7 +31,12 @@ class Held:
 
     def hold(self, pidns: int, events: Iterable[Event]) -> None:
         """Until :meth:`release`, or time is up."""
-        self._by_namespace.setdefault(pidns, []).extend(events)
+        if added := list(events):
+            self._by_namespace.setdefault(pidns, []).extend(added)
+
+    def holds(self, pidns: int) -> bool:
+        """Whether it holds any of this namespace."""
+        return pidns in self._by_namespace
 
     def release(self, pidns: int) -> list[Event]:
         """The namespace's init has ended as well."""

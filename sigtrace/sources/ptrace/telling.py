@@ -120,6 +120,9 @@ class Teller:
         arrived = self._arrived.pop(process.task.pid, 0)
         init = self._table.init_of(process)
         torn_down = is_torn_down(process, init, self._table)
+        if init and init.task.pid != process.task.pid and init.exit_ns and not torn_down:
+            # Nobody outlives an init but by the kernel's SIGKILL: the tracer's clock was read a moment too late.
+            process.exit_ns = min(process.exit_ns, init.exit_ns - 3)
         events: list[Event] = []
         if self._is_exit_told(process, status):
             exit_ = dataclasses.replace(
@@ -142,9 +145,21 @@ class Teller:
         if torn_down and init and not init.ended:
             self.held.hold(process.task.pidns, events)
             return []
+        return self._in_turn(process, init, events)
+
+    def _in_turn(self, process: Process, init: Process | None, events: list[Event]) -> list[Event]:
+        """An init's end waits for those of its tracees: wait(2) tells them in the order in which they were attached."""
+        pidns = process.task.pidns
         if process.init:
-            return before_its_namespace(events, self.held.release(process.task.pidns))
-        return events
+            self.held.hold(pidns, before_its_namespace(events, self.held.release(pidns)))
+        elif init and init.ended and self.held.holds(pidns):
+            self.held.hold(pidns, events)
+        else:
+            return events
+        left = (self._table.get(pid) for pid in self._tracing.traced)
+        if any(one and one.task.pidns == pidns and not one.ended for one in left):
+            return []
+        return self.held.release(pidns)
 
     def _is_exit_told(self, process: Process, status: int | None) -> bool:
         if self._options.follow:

@@ -286,6 +286,9 @@ class Names:
     def get(self, workload):
         return self.knows(workload)
 
+    def pending(self, container_id):
+        return container_id in getattr(self, "asked_for", ())
+
     def prefetch(self, container_id, runtime=None):
         self.told.append(("began", container_id, runtime))
 
@@ -404,3 +407,17 @@ def test_the_runtimes_word_on_the_main_process_goes_before_a_guess(cgroups):
     attributor = Attributor(cgroups, names=names)
     assert not attributor.observe(seen(Kind.EXEC, 50, KUBE)).main
     assert attributor.observe(seen(Kind.SIGNAL_GENERATE, 77, KUBE)).main
+
+
+def test_the_end_of_a_container_waits_a_moment_for_its_names_and_nothing_else_does(cgroups):
+    names = Names(lambda w: w)
+    names.asked_for = {ID}
+    attributor = Attributor(cgroups, names=names)
+    end = dataclasses.replace(event(KUBE, init=True), kind=Kind.EXIT, container_init=True)
+    assert attributor.is_early(end, 100)
+    assert not attributor.is_early(end, 10**9), "not for ever"
+    assert not attributor.is_early(dataclasses.replace(end, kind=Kind.SIGNAL_GENERATE), 100)
+    assert not attributor.is_early(dataclasses.replace(end, container_init=False), 100), "another process of it"
+    names.asked_for = set()
+    assert not attributor.is_early(end, 100)
+    assert not Attributor(cgroups).is_early(end, 100)
