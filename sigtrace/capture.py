@@ -53,14 +53,16 @@ class Capture:
         recorder: Recorder | None = None,
         names: Names | None = None,
         sockets: Sequence[str] = (),
+        without: Sequence[str] = (),
     ) -> None:
         """``backend``: auto, bpf, bcc or ptrace. ``names``: who knows containers; else ``sockets``, or those found.
 
+        ``without``: backends that ``auto`` is not to come to.
         Raises HostError if there is no backend.
         """
         host = read_host()
         self._host = host
-        self._candidates = choices(backend, host)
+        self._candidates = choices(backend, host, without)
         self._options = options
         if host.hierarchy is None:
             raise HostError(
@@ -139,7 +141,7 @@ class Capture:
         if self._runtimes is not None and self.resumed_ns:
             made = [e.cgroup_name for e in batch.events if e.kind is Kind.CGROUP_MKDIR]
             made += self._cgroups.gone()
-            ids = {found[-1] for name in made[-_BACKLOG_MAX:] if (found := _CONTAINER_ID.findall(name))}
+            ids = {found[-1] for name in made[:_BACKLOG_MAX] if (found := _CONTAINER_ID.findall(name))}
             self._runtimes.settle_for(ids, _BACKLOG_S)
         self.feed.take(batch)
 

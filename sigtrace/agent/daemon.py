@@ -41,6 +41,7 @@ from sigtrace.sinks.prometheus.server import Server as HttpServer
 from sigtrace.sources.procfs import boot_id, node_name
 
 if TYPE_CHECKING:
+    from sigtrace.sinks.otlp.metrics import MetricMessages
     from sigtrace.sinks.otlp.sink import Otlp
 
 #: How soon a pipeline that has ended is noticed, and the end of --duration.
@@ -68,6 +69,7 @@ class Agent:
         self._health = Health()
         self._backend = ""
         self._retired: threading.Thread | None = None
+        self._messages: MetricMessages | None = None
         self._store = Store(settings.state, log.warning)
         self._overview = Overview(source="agent", node=self._node)
         self._metrics = Metrics()
@@ -95,13 +97,15 @@ class Agent:
         unanswered = settings.unanswered_after_s
         with contextlib.ExitStack() as stack:
             http = self._listen_http(stack)
-            told = Told(self._boot_id)
+            told = Told(self._boot_id, self._metrics.known)
             capture = Capture(
                 settings.backend,
                 source_options(settings),
                 [Once([self._told, self._shown, self._metrics, self._export], told)],
                 thresholds=Thresholds(unanswered_after_s=unanswered) if unanswered else None,
                 sockets=settings.sockets,
+                # An agent that sees less than it should must not look well; and what bcc loads can't be pinned.
+                without=("bcc", "ptrace") if settings.pin else ("ptrace",),
             )
             stack.callback(self._server.close)
             stack.enter_context(capture)
@@ -242,7 +246,11 @@ class Agent:
         from sigtrace.sinks.otlp.sink import Otlp
 
         otlp = Otlp(settings.otlp, self._boot_id, self._node, tell=self._log.warning)
-        otlp.exporter.collect_metrics(MetricMessages(self._metrics.collect, settings.otlp, self._node))
+        messages = MetricMessages(self._metrics.collect, settings.otlp, self._node)
+        if self._messages:
+            messages.continue_from(self._messages)
+        self._messages = messages
+        otlp.exporter.collect_metrics(messages)
         self._metrics.export_items = lambda: export_items(otlp.exporter.ledger)
         return (otlp,)
 

@@ -14,6 +14,8 @@ from sigtrace.model.text import printable
 
 #: Paths of removed cgroups are remembered for events that are still to come; this many.
 _REMEMBERED: Final = 4096
+#: And for an agent that comes after us this many: their last events may not have been told yet.
+_LEFT: Final = 256
 #: Directories a walk looks at, and paths that are kept, at most.
 _WALK_MAX: Final = 200_000
 #: A miss walks the tree again, but not more often than this,
@@ -49,17 +51,22 @@ class Cgroups:
         self._walked_ns = -_WALK_INTERVAL_NS
         self._limits: dict[str, tuple[int | None, int]] = {}
         self._places: Places | None = None
+        self._before: dict[int, str] = {}
+        """what was known, while a walk is under way"""
+        self._left: deque[int] = deque()
+        """removed ones whose paths are still kept for who comes after us"""
 
     def keep(self, places: Places | None) -> None:
         """Paths that an agent before us kept are known again; and ours are kept for the next one."""
         for cgroup, path in places or ():
-            self._paths.setdefault(cgroup, printable(path))
+            self._ids.setdefault(self._paths.setdefault(cgroup, printable(path)), cgroup)
         self._places = places
 
     def walk(self, now_ns: int) -> None:
         """Learn every cgroup that exists; those that do not are remembered for a while."""
         self._walked_ns = now_ns
-        before, self._paths, self._ids = self._paths, {}, {}
+        before, before_ids, self._paths, self._ids = self._paths, self._ids, {}, {}
+        self._before = before
         todo = deque([""])
         for _ in range(_WALK_MAX):
             if not todo:
@@ -76,14 +83,17 @@ class Cgroups:
                             todo.append(below)
             except OSError:
                 continue  # removed meanwhile
+        self._before = {}
         for cgroup in before.keys() - self._paths.keys():
-            self._paths[cgroup] = before[cgroup]
+            path = self._paths[cgroup] = before[cgroup]
+            if before_ids.get(path) == cgroup:
+                self._ids.setdefault(path, cgroup)
             self.removed(cgroup)
 
     def _learn(self, cgroup: int, path: str) -> None:
         self._gone.pop(cgroup, None)
         self._missed.pop(cgroup, None)
-        if self._places is not None and self._paths.get(cgroup) != path:
+        if self._places is not None and path not in (self._paths.get(cgroup), self._before.get(cgroup)):
             self._places.add(cgroup, path)
         self._paths[cgroup] = path
         self._ids[path] = cgroup
@@ -97,10 +107,12 @@ class Cgroups:
     def removed(self, cgroup: int) -> None:
         """A rmdir event: the path is kept for a while."""
         self._gone[cgroup] = None
+        if self._places is not None:
+            self._left.append(cgroup)
+            if len(self._left) > _LEFT:
+                self._places.discard(self._left.popleft())
         if len(self._gone) > _REMEMBERED:
             oldest, _ = self._gone.popitem(last=False)
-            if self._places is not None:
-                self._places.discard(oldest)
             path = self._paths.pop(oldest, "")
             if self._ids.get(path) == oldest:
                 del self._ids[path]

@@ -40,7 +40,8 @@ class Mains:
                 self._mains[container] = None
             return True
         told = told_pid == task.pid and not event.zombie
-        sure = event.container_init or event.watched or told  # watched: as an agent before us knew
+        certain = event.container_init or told
+        sure = certain or event.watched  # as an agent before us took it to be
         if event.zombie:
             return False
         if main is not None and not (sure and container in self._guessed and (told or task.start_ns <= main[1])):
@@ -48,7 +49,7 @@ class Mains:
         first = container not in self._mains
         if sure or (first and told_pid is None and self._enters(event, task)):
             self._mains[container] = task.key if event.kind is not Kind.EXIT else None
-            (self._guessed.discard if sure else self._guessed.add)(container)
+            (self._guessed.discard if certain else self._guessed.add)(container)
             if len(self._mains) > _MAX:
                 oldest, _ = self._mains.popitem(last=False)
                 self._guessed.discard(oldest)

@@ -71,6 +71,7 @@ def is_late_drop(event: Event) -> bool:
         and event.signo != signals.SIGKILL
         and signals.is_fatal(event.signo)
         and not event.exiting
+        and not _sent_itself(event)
     )
 
 

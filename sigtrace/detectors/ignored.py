@@ -22,7 +22,7 @@ def is_ignored(event: Event) -> bool:
     """A fatal signal that was thrown away as the process had asked."""
     return (
         event.kind is Kind.SIGNAL_GENERATE
-        and event.result is Result.IGNORED
+        and (event.result is Result.IGNORED or event.ptraced)  # for a tracer it is queued, and thrown away after it
         and event.disposition is Disposition.IGNORE
         and signals.is_fatal(event.signo)
         and not event.exiting

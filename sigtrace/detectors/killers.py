@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
 from sigtrace.detectors.container import Container
 from sigtrace.detectors.entered import EARLY_NS, PreStop, hook_before, used_up_unseen
 from sigtrace.detectors.senders import role_of
-from sigtrace.detectors.stop import SLACK_NS, limit_ns
+from sigtrace.detectors.stop import SLACK_NS, are_unseen, limit_ns
 from sigtrace.model import codes
 from sigtrace.model.event import Info
 from sigtrace.model.finding import Certainty, Mechanism, SenderRole
@@ -43,7 +44,8 @@ def cause_of_kill(container: Container, kill: Observation) -> Killing:
     if event.task and container.oom_near(event.time_ns, event.task.key):
         return Killing("oom", Certainty.OBSERVED)
     if container.stop.kill is kill and (request := container.stop.request_of_kill()):
-        return _of_stop(container, kill, request)
+        killing = _of_stop(container, kill, request)
+        return dataclasses.replace(killing, certainty=Certainty.INFERRED) if are_unseen(request, kill) else killing
     role = role_of(kill)
     member = container.members.get(event.task.key) if event.task else None
     entered = event.cgroup_entered or (member is not None and container.came_in(member))

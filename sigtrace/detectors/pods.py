@@ -49,4 +49,6 @@ class Pods:
         alive = [c for c in others if c.exit is None]
         if alive and all(c.stopping(now_ns) for c in alive):
             return "pod"
+        if any(c.workload.pre_stop for c in alive):
+            return None  # its hook may be at work: it is asked when that is over
         return "container"

@@ -60,6 +60,11 @@ def _window_ns(request: Observation) -> int:
     return min(window_ns, _OTHERWISE_NS) if is_sent_otherwise(request) else window_ns
 
 
+def are_unseen(request: Observation, kill: Observation) -> bool:
+    """Whether both came from where the source sees nobody (ptrace): then nothing speaks against one sender."""
+    return request.event.sender is None and kill.event.sender is None and request.event.outside
+
+
 @dataclass(slots=True)
 class Stop:
     """Signals to one main process."""
@@ -97,6 +102,7 @@ class Stop:
                 continue
             role = role_of(request)
             same = same_sender(request.event, kill.event) or (role is role_of(kill) and role in _STOPPERS)
+            same = same or are_unseen(request, kill)
             if limit is None and not same:
                 continue
             fits = -abs(gap - limit) if limit is not None else number

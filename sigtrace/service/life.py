@@ -38,6 +38,7 @@ class Signals:
         """From here on SIGTERM and SIGINT end the process, whatever it waits for."""
         for signo in _ENDING:
             signal.signal(signo, _at_once)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # there is nothing to reload any more
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._taken)
 
     def __exit__(self, *_: object) -> None:

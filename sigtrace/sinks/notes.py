@@ -88,7 +88,7 @@ def _end(process: ProcessEnd, began_ns: int | None) -> str:
 def _own_timeout(shutdown: Shutdown) -> str:
     """The program waits for its own work as long as it is given: SIGKILL comes before it is done."""
     limit = shutdown.grace_limit_s
-    if shutdown.outcome != "escalated" or limit is None:
+    if shutdown.cause not in ("slow", "not-forwarded") or limit is None:
         return ""
     argv = shutdown.main.argv or ()
     for word, following in zip(argv, (*argv[1:], ""), strict=False):

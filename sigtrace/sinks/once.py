@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sigtrace.model import ids
@@ -13,25 +13,31 @@ from sigtrace.sinks.base import Sink
 #: What is older than this before the end of what the agent before us had told, it told, if it is kept or not: detectors
 #: wait no longer with what they know.
 _WAITED_NS: Final = 10_000_000_000
+#: What is found by listing processes; and so long after a resume such a finding may be one that was told.
+_LISTED: Final = frozenset({"zombie-unreaped", "signal-pending", "stop-unanswered"})
+_LISTED_NS: Final = 120_000_000_000
 
 
 def key_of(boot_id: str, verdict: Verdict) -> str:
-    """The same for the same verdict, whoever makes it: when it was noticed is not part of it.
+    """The same for the same verdict, whoever makes it.
 
-    What a listing shows, a successor's listing shows at another time.
+    What a listing shows, a successor's listing shows at another time: of that its time is no part.
     """
     trace_id = ids.verdict_trace_id(boot_id, verdict)
     if not isinstance(verdict, Finding):
         return trace_id
     grown = len(str(verdict.count))  # repeats are told again at ten times the count
-    return f"{trace_id} {verdict.code} {verdict.cause} {verdict.signo} {grown} {verdict.closing}"
+    at = 0 if verdict.code in _LISTED else verdict.time_ns
+    return f"{trace_id} {verdict.code} {verdict.cause} {verdict.signo} {grown} {verdict.closing} {at}"
 
 
 class Told:
     """What an agent before us told."""
 
-    def __init__(self, boot_id: str) -> None:
+    def __init__(self, boot_id: str, on_repeat: Callable[[Verdict], None] = lambda _: None) -> None:
+        """``on_repeat``: is given each that is left out."""
         self._boot_id = boot_id
+        self.on_repeat = on_repeat
         self._keys: set[str] = set()
         self._until_ns = 0
         self.repeats = 0
@@ -47,9 +53,13 @@ class Told:
             self._until_ns = until_ns
 
     def __contains__(self, verdict: Verdict) -> bool:
-        return verdict.time_ns < self._until_ns - _WAITED_NS or (
-            bool(self._keys) and key_of(self._boot_id, verdict) in self._keys
-        )
+        listed = isinstance(verdict, Finding) and verdict.code in _LISTED
+        if listed and verdict.time_ns > self._until_ns + _LISTED_NS:
+            return False
+        # The last word of a fold has the time of its last event, and comes long after it.
+        closing = isinstance(verdict, Finding) and verdict.closing
+        old = verdict.time_ns < self._until_ns - _WAITED_NS and not closing
+        return old or (bool(self._keys) and key_of(self._boot_id, verdict) in self._keys)
 
 
 class Once:
@@ -68,6 +78,7 @@ class Once:
         """If it is new."""
         if verdict in self._told:
             self._told.repeats += 1
+            self._told.on_repeat(verdict)
             return
         for sink in self._sinks:
             sink.verdict(verdict)

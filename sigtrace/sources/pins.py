@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,8 @@ from sigtrace.sources._libbpf import Map
 #: Where they are unless the user names another place; below a mounted bpffs.
 FOLDER: Final = "/sys/fs/bpf/sigtrace"
 _CAUSES: Final = tuple(Loss)
+_PATIENCE_S: Final = 0.3
+_STEP_S: Final = 0.02
 #: struct about of bpf/include/maps.h
 ABOUT: Final = struct.Struct("<32sQQ8Q")
 _FIRST: Final = bytes(4)
@@ -93,7 +96,7 @@ class Pins:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.folder, 0o700)
             self._fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take()
         except BlockingIOError:
             self.unlock()
             raise HostError(
@@ -112,6 +115,17 @@ class Pins:
             raise HostError(
                 f"cannot pin in {shown}: it is in no bpffs", next_step="mount one: mount -t bpf bpf /sys/fs/bpf"
             )
+
+    def _take(self) -> None:
+        """Raises BlockingIOError. A doctor that looks holds it for a moment only."""
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(_STEP_S)
 
     def unlock(self) -> None:
         """Lets another agent read."""

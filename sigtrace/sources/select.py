@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -61,13 +62,16 @@ def backends(host: Host) -> list[Backend]:
     return [Backend(name, tuple(refusals[name])) for name in BACKENDS]
 
 
-def choices(name: str, host: Host) -> list[str]:
+def choices(name: str, host: Host, without: Sequence[str] = ()) -> list[str]:
     """The backends to open, one after the other until one can be: the one asked for; for ``auto`` all that may work.
+
+    ``without``: those that ``auto`` is not to come to.
 
     Raises HostError with every reason if there is none, UsageError for a name that is no backend.
     """
     known = backends(host)
     if name == AUTO:
+        known = [backend for backend in known if backend.name not in without]
         found = [backend.name for backend in known if backend.available]
         if not found:
             raise no_backend(known)

@@ -122,3 +122,14 @@ def test_unpin_removes_all_and_not_under_an_agent(pins, agent, ask):  # noqa: F8
     assert (code, out.split()[0]) == (0, "removed")
     assert not leftovers(pins)
     assert ask("agent", "--pin", pins, "--unpin")[1].startswith("removed 0")
+
+
+def test_an_agent_that_cannot_have_the_pins_ends_and_does_not_come_to_another_backend(pins, agent, ask):  # noqa: F811
+    agent("--pin", pins)
+    elsewhere = ["env", f"SIGTRACE_SOCKET={pins.replace('/sys/fs/bpf', '/tmp')}/agent.sock"]
+    code, _, err = ask("agent", "--pin", pins, "--http", "off", "--state", "off", prefix=elsewhere)
+    assert code == 3
+    assert "another agent reads" in err
+    code, _, err = ask("agent", "--pin", "/tmp/nowhere", "--http", "off", "--state", "off", prefix=elsewhere)
+    assert code == 3
+    assert "in no bpffs" in err

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from sigtrace.model.event import Kind, Loss
-from sigtrace.model.finding import Shutdown, Verdict
+from sigtrace.model.finding import Finding, Shutdown, Verdict
 from sigtrace.model.metrics import (
     CRASHES,
     DROPPED,
@@ -118,6 +118,11 @@ class Metrics:
                 self._lost[event.loss] += event.count
         else:
             self._containers.observe(observation)
+
+    def known(self, verdict: Verdict) -> None:
+        """An agent before us told and counted it: what a fold adds to it is what counts."""
+        if isinstance(verdict, Finding):
+            self._repeats.news(verdict)
 
     def verdict(self, verdict: Verdict) -> None:
         """A finding or a shutdown."""

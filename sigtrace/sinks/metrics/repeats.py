@@ -29,7 +29,7 @@ class Repeats:
             same = finding.closing or finding.count >= 10 * told
         else:
             init = finding.subject.key if finding.subject and finding.code == "signal-dropped" else None
-            key = (*key, init, finding.first_wall_ns)
+            key = (*key, init, finding.first_ns or finding.first_wall_ns)
             told, same = self._told.get(key, 0), True
         if finding.closing:
             self._told.pop(key, None)

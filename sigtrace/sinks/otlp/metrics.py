@@ -100,6 +100,13 @@ class MetricMessages:
         self._taken: dict[_SeriesKey, float | Distribution] = {}
         """of deltas: what the collector has"""
         self._taken_wall_ns = 0
+        self.begun = False
+        """a collector has taken something"""
+
+    def continue_from(self, other: MetricMessages) -> None:
+        """In its place: deltas begin where its ended, for nobody is to be told twice."""
+        self._taken, self._taken_wall_ns = other._taken, other._taken_wall_ns
+        self.begun = other.begun
 
     def __call__(self) -> Request | None:
         """What there is now; None if there is nothing new, as the pipeline has not come to it."""
@@ -123,6 +130,7 @@ class MetricMessages:
         def done(accepted: bool) -> None:
             if accepted:
                 self._taken, self._taken_wall_ns = encoding.totals, collected.wall_ns
+                self.begun = True
 
         return request, encoding.points, done
 
@@ -165,7 +173,8 @@ class _Encoding:
     def __init__(self, messages: MetricMessages, collected: Collected) -> None:
         self._messages = messages
         self._now_ns = collected.wall_ns
-        self._told_before_ns = collected.start_wall_ns if collected.resumed else 0
+        # What the kernel counted for an agent before us that one told. All else begins with what we collect first.
+        self._told_before_ns = collected.start_wall_ns if collected.resumed and not messages.begun else 0
         self.points = 0
         self.totals: dict[_SeriesKey, float | Distribution] = {}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sigtrace.model.finding import Shutdown
-from sigtrace.model.workload import WorkloadKind
+from sigtrace.model.workload import PreStop, PreStopKind, WorkloadKind
 from tests.unit.detectors.events import HANDLED, MS, RUNC, Chain, Container, S, exited, run
 
 POD = {"pod": "web-1", "namespace": "default", "pod_uid": "6a4ce4a0"}
@@ -65,3 +65,9 @@ def test_a_container_without_a_pod_has_no_scope():
 
 def test_what_ended_by_itself_says_nothing_of_its_pod():
     assert scope_of(WEB, up(PAUSE, WEB), WEB.exit(S, exited(1))) is None
+
+
+def test_a_sibling_whose_hook_may_be_at_work_makes_it_unknown():
+    """It is asked when its preStop hook is over."""
+    hooked = Container(3, **POD, pre_stop=PreStop(PreStopKind.SLEEP, sleep_s=20))
+    assert scope_of(WEB, up(PAUSE, WEB, hooked), stops(WEB, S)) is None

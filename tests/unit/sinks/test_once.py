@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from sigtrace.model.codes import Severity
+from sigtrace.model.finding import Certainty, Finding
 from sigtrace.sinks.chosen import Tally
 from sigtrace.sinks.once import Once, Told, key_of
 from tests.unit.detectors.events import DROPPED, SHELL_FORM, Chain, Container, S, killed_by, run
@@ -84,3 +86,42 @@ def test_another_wall_clock_makes_no_other_verdict():
     moved = [dataclasses.replace(v, wall_ns=v.wall_ns + 60) for v in old]
     moved = [dataclasses.replace(v, first_wall_ns=v.first_wall_ns + 60) if hasattr(v, "code") else v for v in moved]
     assert passed(told, *moved) == []
+
+
+def zombies(at, count=12):
+    return Finding(
+        code="zombie-unreaped", cause="pid1-does-not-reap", severity=Severity.WARNING, certainty=Certainty.OBSERVED,
+        time_ns=at, wall_ns=at, workload=Container(1).workload, subject=Container(1).child(), message="", advice="",
+        count=count, first_ns=50 * S,
+    )  # fmt: skip
+
+
+def test_what_a_listing_shows_again_is_no_news_unless_it_has_grown():
+    told = Told(BOOT)
+    told.by([zombies(100 * S)], 110 * S)
+    assert passed(told, zombies(111 * S)) == []
+    assert passed(told, zombies(112 * S, count=120)) == [zombies(112 * S, count=120)]
+    assert passed(told, zombies(3600 * S)) == [zombies(3600 * S)], "an hour later it is"
+
+
+def test_the_same_thing_an_hour_later_is_told():
+    told = Told(BOOT)
+    first, later = (dataclasses.replace(zombies(at), code="signal-dropped", cause="no-handler") for at in (S, 3600 * S))
+    told.by([first], 2 * S)
+    assert passed(told, first, later) == [later]
+
+
+def test_the_last_word_of_a_fold_is_told_though_its_last_event_is_long_ago():
+    told = Told(BOOT)
+    told.by([], 1000 * S)
+    closing = dataclasses.replace(zombies(900 * S), code="signal-dropped", cause="no-handler", closing=True)
+    assert passed(told, closing) == [closing]
+
+
+def test_what_is_left_out_is_shown_to_whoever_counts():
+    seen = []
+    told = Told(BOOT, seen.append)
+    old = verdicts(100 * S)
+    told.by(old, 102 * S)
+    passed(told, *old)
+    assert seen == old
