@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sigtrace.cli import options
+from sigtrace.errors import UsageError
 from sigtrace.model.causes import Severity
 from sigtrace.model.filter import WorkloadFilter
 
@@ -62,6 +63,8 @@ def why(
     Of a pod (shop-0, default/shop-0, or its owner: api for api-7d9f6c5b8-x2x4z), or a container by its name or the
     beginning of its id.
     """
+    if name == "":
+        raise UsageError("the name is empty", next_step="leave it out to see all; a variable may not be set")
     from sigtrace.why import why as tell_why
 
     return tell_why(

@@ -27,7 +27,8 @@ class Signals:
     def next(self, timeout_s: float) -> int:
         """SIGTERM or SIGINT: end. SIGHUP: reload. 0: none came in that time (s). Orphans are reaped meanwhile."""
         got = signal.sigtimedwait(self._taken, timeout_s)
-        if got is None:
+        # Stopped and continued after its time was over (EINTR), CPython 3.11 gives back a siginfo that nobody filled.
+        if got is None or got.si_signo not in self._taken:
             return 0
         if got.si_signo == signal.SIGCHLD:
             reap()

@@ -27,6 +27,7 @@ _AGAIN_NS: Final = (150 * _MS, 1_000 * _MS, 5_000 * _MS)
 #: ASKS_TO_END of bpf/signal.bpf.h, but for SIGKILL: who got that is hardly there any more. Bit (signo - 1).
 _STOP_SIGNALS: Final = sum(1 << (signo - 1) for signo in (2, 3, 15, 37))
 _ASKED_MAX: Final = 1_000
+_REPEAT_NS: Final = 1_000 * _MS
 _PARENTS_MAX: Final = 1_000
 
 
@@ -49,6 +50,8 @@ class Listings:
         self._all = bpf.attach("snapshot_tasks")
         self._zombies = bpf.attach("snapshot_zombies") if census else None
         self._signalfds = bpf.attach("snapshot_signalfds") if signalfds else None
+        self._signalled: dict[tuple[int, int, int], int] = {}
+        """(pid, start, signal) → when it last asked for a listing"""
         self._asked: dict[ProcessKey, Task] = {}
         """main processes that were just asked to end: those they live with are to be listed"""
         self._again: dict[ProcessKey, tuple[Task, list[int]]] = {}
@@ -76,6 +79,8 @@ class Listings:
         """The TASK and REAP events that are due after ``events``. ``last``: what waits can wait no longer."""
         for event in events:
             if event.task and _asks(event, self.stop_signals) and len(self._asked) < _ASKED_MAX:
+                if self._is_repeat(event, event.task):
+                    continue
                 self._asked[event.task.key] = event.task
                 if _may_pend(event) and len(self._again) < _ASKED_MAX:
                     self._again.setdefault(event.task.key, (event.task, [now_ns + wait for wait in _AGAIN_NS]))
@@ -97,6 +102,16 @@ class Listings:
             self._census_ns = now_ns
             found += self._census(now_ns, wall_ns)
         return found
+
+    def _is_repeat(self, event: Event, task: Task) -> bool:
+        """Whether the same signal had it listed a moment ago: who asks a thousand times a second gets one listing."""
+        key = (*task.key, event.signo)
+        if event.time_ns - self._signalled.get(key, -_REPEAT_NS) < _REPEAT_NS:
+            return True
+        if len(self._signalled) >= _ASKED_MAX:
+            self._signalled.clear()
+        self._signalled[key] = event.time_ns
+        return False
 
     def everything(self, now_ns: int, wall_ns: int) -> list[Event]:
         """Every process, the oldest first, zombies too; inits, and what entered a cgroup, with their argv."""

@@ -281,5 +281,5 @@ def _cannot_listen(address: Address, e: OSError) -> RunError:
         errno.EADDRNOTAVAIL: f"no interface of this host has that address; {DEFAULT} is always there",
         errno.EACCES: "a port below 1024 needs CAP_NET_BIND_SERVICE; choose a higher one (--http, SIGTRACE_HTTP)",
     }
-    why = (e.strerror or str(e)).lower()
+    why = (e.strerror or str(e)).lower().partition(" (while")[0]  # socket.create_server says the address again
     return RunError(f"cannot listen on {address} for HTTP: {why}", next_step=steps.get(e.errno or 0, f"try {DEFAULT}"))
