@@ -186,7 +186,9 @@ class Agent:
         pipeline.join(_JOIN_S)
         if pipeline.is_alive():
             self._log("the pipeline is stuck and is left behind", level="error")
-            return EXIT_RUN
+            self._export.close()
+            sys.stdout.flush()
+            os._exit(EXIT_RUN)  # whatever is closed now, it may be at work with
         if self._health.failure is not None:
             self._export.close()
             raise self._health.failure

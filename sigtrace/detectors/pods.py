@@ -11,11 +11,14 @@ from typing import Final
 
 from sigtrace.detectors.container import Container
 from sigtrace.detectors.containers import Containers
+from sigtrace.model import signals
 from sigtrace.model.event import Kind
 from sigtrace.model.workload import Observation
 
 #: A runtime that stops a pod comes to its other containers and its sandbox within this of a container's end.
 SCOPE_NS: Final = 500_000_000
+#: What runtimes end a pause container with.
+_ENDING: Final = (signals.SIGINT, signals.SIGQUIT, signals.SIGKILL, signals.SIGTERM)
 _PODS_MAX: Final = 10_000
 
 
@@ -31,8 +34,9 @@ class Pods:
         event, uid = sandbox.event, sandbox.workload.pod_uid if sandbox.workload else None
         if not uid or not sandbox.main:
             return
-        ends = event.kind is Kind.EXIT or (event.kind is Kind.SIGNAL_GENERATE and event.outside)
-        self._going[uid] = ends or self._going.get(uid, False)
+        asks = event.kind is Kind.SIGNAL_GENERATE and event.outside and event.signo in _ENDING
+        begins = event.kind is Kind.EXEC  # a sandbox in place of one that had gone
+        self._going[uid] = not begins and (event.kind is Kind.EXIT or asks or self._going.get(uid, False))
         if len(self._going) > _PODS_MAX:
             self._going.popitem(last=False)
 
@@ -51,4 +55,6 @@ class Pods:
             return "pod"
         if any(c.workload.pre_stop for c in alive):
             return None  # its hook may be at work: it is asked when that is over
+        if container.workload.runtime == "cri-o":
+            return None  # it takes down the network first, and comes to the sandbox when it likes
         return "container"

@@ -23,12 +23,14 @@ def key_of(boot_id: str, verdict: Verdict) -> str:
 
     What a listing shows, a successor's listing shows at another time: of that its time is no part.
     """
-    trace_id = ids.verdict_trace_id(boot_id, verdict)
     if not isinstance(verdict, Finding):
-        return trace_id
+        return ids.verdict_trace_id(boot_id, verdict)
+    whose = ids.verdict_trace_id(boot_id, verdict), verdict.time_ns
+    if verdict.code in _LISTED:
+        tasks = [task.key if task else None for task in (verdict.subject, verdict.parent)]
+        whose = f"{boot_id} {verdict.workload.cgroup_id if verdict.workload else 0} {tasks}", 0
     grown = len(str(verdict.count))  # repeats are told again at ten times the count
-    at = 0 if verdict.code in _LISTED else verdict.time_ns
-    return f"{trace_id} {verdict.code} {verdict.cause} {verdict.signo} {grown} {verdict.closing} {at}"
+    return f"{whose} {verdict.code} {verdict.cause} {verdict.signo} {grown} {verdict.closing}"
 
 
 class Told:
@@ -56,9 +58,9 @@ class Told:
         listed = isinstance(verdict, Finding) and verdict.code in _LISTED
         if listed and verdict.time_ns > self._until_ns + _LISTED_NS:
             return False
-        # The last word of a fold has the time of its last event, and comes long after it.
-        closing = isinstance(verdict, Finding) and verdict.closing
-        old = verdict.time_ns < self._until_ns - _WAITED_NS and not closing
+        # What a fold adds has the time of its last event, and may be told long after it.
+        folded = isinstance(verdict, Finding) and (verdict.closing or verdict.count > 1)
+        old = verdict.time_ns < self._until_ns - _WAITED_NS and not folded
         return old or (bool(self._keys) and key_of(self._boot_id, verdict) in self._keys)
 
 

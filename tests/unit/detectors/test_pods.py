@@ -3,9 +3,11 @@
 import pytest
 
 from sigtrace.model.finding import Shutdown
+from sigtrace.model.signals import number
 from sigtrace.model.workload import PreStop, PreStopKind, WorkloadKind
 from tests.unit.detectors.events import HANDLED, MS, RUNC, Chain, Container, S, exited, run
 
+SIGUSR1 = number("SIGUSR1")
 POD = {"pod": "web-1", "namespace": "default", "pod_uid": "6a4ce4a0"}
 PAUSE = Container(1, kind=WorkloadKind.SANDBOX, **POD)
 WEB = Container(2, **POD)
@@ -71,3 +73,15 @@ def test_a_sibling_whose_hook_may_be_at_work_makes_it_unknown():
     """It is asked when its preStop hook is over."""
     hooked = Container(3, **POD, pre_stop=PreStop(PreStopKind.SLEEP, sleep_s=20))
     assert scope_of(WEB, up(PAUSE, WEB, hooked), stops(WEB, S)) is None
+
+
+def test_a_sandbox_in_place_of_another_begins_anew():
+    again = Container(1, life=1, kind=WorkloadKind.SANDBOX, **POD)
+    gone = [PAUSE.term(S, RUNC, **HANDLED), PAUSE.exit(S + 1, exited(0))]
+    steps = [up(PAUSE), gone, again.exec(2 * S, again.init), WEB.exec(2 * S + 1, WEB.init)]
+    assert scope_of(WEB, *steps, stops(WEB, 5 * S), until=20 * S) == "container"
+
+
+def test_a_signal_that_asks_nobody_to_end_says_nothing_of_the_pod():
+    poke = PAUSE.signal(S - 1, SIGUSR1, RUNC, **HANDLED)
+    assert scope_of(WEB, up(PAUSE, WEB), poke, stops(WEB, S)) == "container"

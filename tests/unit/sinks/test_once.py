@@ -125,3 +125,11 @@ def test_what_is_left_out_is_shown_to_whoever_counts():
     told.by(old, 102 * S)
     passed(told, *old)
     assert seen == old
+
+
+def test_what_a_fold_adds_is_told_though_it_is_not_marked_as_the_last():
+    told = Told(BOOT)
+    first = dataclasses.replace(zombies(900 * S, count=1), code="signal-dropped", cause="no-handler")
+    told.by([first], 1000 * S)
+    more = dataclasses.replace(first, count=5, time_ns=910 * S)
+    assert passed(told, first, more) == [more]
