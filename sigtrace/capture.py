@@ -26,7 +26,7 @@ from sigtrace.sources.base import Counts, Source
 from sigtrace.sources.host import read_host
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.procfs import node_name
-from sigtrace.sources.select import choices, make, why_not_better
+from sigtrace.sources.select import AUTO, choices, make, why_not_better
 
 #: Runtimes that answer within this have named all that runs when the first event is told; later ones name it then.
 _SETTLE_S: Final = 0.15
@@ -62,6 +62,7 @@ class Capture:
         """
         host = read_host()
         self._host = host
+        self._is_auto = backend == AUTO
         self._candidates = choices(backend, host, without)
         self._options = options
         if host.hierarchy is None:
@@ -105,7 +106,7 @@ class Capture:
 
     def _open(self) -> None:
         """The first that can be: what a backend promises, only opening it proves."""
-        for reason in why_not_better(self.backend, self._host) if len(self._candidates) > 1 else ():
+        for reason in why_not_better(self.backend, self._host) if self._is_auto else ():
             tell(reason)
         for backend in self._candidates:
             if backend != self.backend:

@@ -179,7 +179,9 @@ def capture_for(
     # Well before the lab's people lose their patience. Zombies are looked for once a second.
     options = BpfOptions(zombie_after_s=ZOMBIE_AFTER_S / 4)
     thresholds = Thresholds(unanswered_after_s=UNANSWERED_AFTER_S * 2 / 3)
-    return Capture(backend, options, [verdicts, *sinks], thresholds=thresholds, recorder=recorder, names=known)
+    return Capture(
+        backend, options, [verdicts, *sinks], thresholds=thresholds, recorder=recorder, names=known, without=("ptrace",)
+    )
 
 
 def _conclude(told: int, wrong: int, skipped: int, seconds: float, style: Style) -> int:

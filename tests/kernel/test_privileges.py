@@ -38,12 +38,22 @@ source.close()
 """
 BPF, PERFMON = 1 << 39, 1 << 38
 
+#: Without it auto comes to ptrace.
+BPF_ALONE = ("--backend", "bpf")
+
 
 @pytest.fixture(autouse=True)
 def _host(bpf_host):
     for tool in ("setpriv", "unshare"):
         if not shutil.which(tool):
             pytest.skip(f"no {tool}: install the package util-linux")
+
+
+def test_auto_says_why_it_came_to_ptrace():
+    done = execute(*with_capabilities(), *SIGTRACE, "trace", "true")
+    assert done.returncode == 0
+    assert "bpf is refused: no CAP_BPF and CAP_PERFMON" in done.stderr
+    assert "ready backend=ptrace" in done.stderr
 
 
 def execute(*command):
@@ -84,21 +94,21 @@ def test_with_these_two_a_command_is_ready_and_ends_with_0():
 
 
 def test_without_cap_perfmon_the_line_names_it():
-    line = refusal(*with_capabilities("bpf"), *SIGTRACE, "trace", "--duration", "1")
+    line = refusal(*with_capabilities("bpf"), *SIGTRACE, "trace", *BPF_ALONE, "--duration", "1")
     assert "no CAP_PERFMON:" in line
     assert "securityContext.capabilities.add: [BPF, PERFMON]" in line
 
 
 def test_without_cap_bpf_the_line_names_it():
-    assert "no CAP_BPF:" in refusal(*with_capabilities("perfmon"), *SIGTRACE, "watch", "--duration", "1")
+    assert "no CAP_BPF:" in refusal(*with_capabilities("perfmon"), *SIGTRACE, "watch", *BPF_ALONE)
 
 
 def test_root_without_any_capability_is_told_which():
-    line = refusal(*with_capabilities(), *SIGTRACE, "trace", "true")
+    line = refusal(*with_capabilities(), *SIGTRACE, "trace", *BPF_ALONE, "true")
     assert "no CAP_BPF and CAP_PERFMON:" in line
 
 
-@pytest.mark.parametrize("command", [["watch", "--duration", "1"], ["trace", "true"], ["demo"]])
+@pytest.mark.parametrize("command", [["watch", *BPF_ALONE], ["trace", *BPF_ALONE, "true"], ["demo"]])
 def test_another_user_is_told_what_to_do(command):
     # It becomes nobody only after the imports: the interpreter or the checkout may lie where nobody may look.
     become = (
@@ -112,13 +122,13 @@ def test_another_user_is_told_what_to_do(command):
 
 
 def test_in_a_foreign_pid_namespace_the_line_says_hostpid():
-    line = refusal("unshare", "--pid", "--fork", "--mount-proc", *SIGTRACE, "watch", "--duration", "1")
+    line = refusal("unshare", "--pid", "--fork", "--mount-proc", *SIGTRACE, "watch", *BPF_ALONE)
     assert "hostPID" in line
     assert "--pid=host" in line
 
 
 def test_under_a_seccomp_filter_that_denies_bpf_the_line_says_so(program):
-    line = refusal(program, "without-bpf", *SIGTRACE, "watch", "--duration", "1")
+    line = refusal(program, "without-bpf", *SIGTRACE, "watch", *BPF_ALONE)
     assert "seccomp" in line
     assert "Unconfined" in line
 
@@ -131,5 +141,5 @@ def test_doctor_says_the_same_without_failing_as_another_user():
 
 def test_a_refused_command_leaves_nothing_behind(program):
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    refusal(program, "without-bpf", *SIGTRACE, "trace", "--", "sleep", "infinity")
+    refusal(program, "without-bpf", *SIGTRACE, "trace", *BPF_ALONE, "--", "sleep", "infinity")
     assert Path(f"/proc/self/task/{os.getpid()}/children").read_text() == children

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +24,15 @@ from tests.kernel.bench import Bench
 ROOT = Path(__file__).parents[2]
 SIGTRACE = ROOT / ".venv/bin/sigtrace"
 STOPPED = ("shell-form", "exec-form", "no-handler", "slow-handler", "tini-plain", "segfault")
+
+
+#: Each of these becomes a record.
+STORM = """
+import os, signal
+signal.signal(signal.SIGTERM, lambda *_: None)
+while True:
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
 
 
 def line_of(watch, kind):
@@ -118,7 +128,7 @@ def test_rings_of_one_page_lose_events_say_so_and_tell_nothing_wrong(bpf_host, s
     with Capture("bpf", options, [verdicts, Losses(lost)], thresholds=thresholds, names=known) as capture:
         capture.feed.step(0)
         finish = run_in_background(capture)
-        kills = ["sh", "-c", "while :; do sh -c 'kill -TERM $$' 2>&-; done"]
+        kills = [sys.executable, "-c", STORM]
         with subprocess.Popen(kills, stderr=subprocess.DEVNULL) as storm, ThreadPoolExecutor(1) as pool:
             try:
                 busy = pool.submit(churn, f"{os.getpid()}-{small}", 500)  # cgroups are told in the ring of lives
