@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.prove  # the image takes minutes to build
+
 from sigtrace import __version__
 from sigtrace.model.finding import Shutdown
 from tests import manifests

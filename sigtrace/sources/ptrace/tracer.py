@@ -30,6 +30,9 @@ _FAULTS: Final = sum(1 << (signo - 1) for signo in (4, 5, 6, 7, 8, 11, 31))
 _SI_TIMER: Final = -2
 _TREE_MAX: Final = 256
 
+_ANY: Final = os.WEXITED | os.WSTOPPED | pt.WALL
+_STOPPED: Final = (os.CLD_TRAPPED, os.CLD_STOPPED)
+
 
 class Tracer:
     """All tracees, by thread and by process."""
@@ -73,18 +76,24 @@ class Tracer:
     def _wait(self) -> bool:
         """Takes what tracees report; whether there may be more."""
         for _ in range(_AT_ONCE):
+            # Only looked at: a wait that takes a stop takes its signal, too (wait_task_stopped clears exit_code in
+            # kernel/exit.c), and if we were killed before we let it go on, the signal would be lost.
             try:
-                tid, status = os.waitpid(-1, pt.WALL | os.WNOHANG)
+                found = os.waitid(os.P_ALL, 0, _ANY | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return False
-            if not tid:
+            if found is None:
                 return False
             # Whoever was killed meanwhile is in no stop any more (ESRCH); its exit comes next.
-            with contextlib.suppress(ProcessLookupError):
-                if os.WIFSTOPPED(status):
-                    self._stopped(tid, status)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                if found.si_code in _STOPPED and not found.si_status >> 8:
+                    self._stopped(found.si_pid, found.si_status << 8 | 0x7F)
+                elif found.si_code in _STOPPED:
+                    # An event carries no signal; and ptrace refuses an exec's that was not waited for
+                    # (looks_like_a_spurious_pid in kernel/ptrace.c).
+                    self._stopped(*os.waitpid(found.si_pid, pt.WALL | os.WNOHANG))
                 else:
-                    self._exited(tid, status)
+                    self._exited(*os.waitpid(found.si_pid, pt.WALL | os.WNOHANG))
         return True
 
     def _obey(self) -> None:
