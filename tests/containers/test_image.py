@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.prove  # the image takes minutes to build
-
 from sigtrace import __version__
 from sigtrace.model.finding import Shutdown
 from tests import manifests
@@ -21,6 +19,7 @@ from tests.containers.containerd import containerd
 from tests.containers.leftovers import unmount_below, wait_for
 from tests.containers.told import telling
 
+pytestmark = pytest.mark.prove  # the image takes minutes to build
 BPF, PERFMON = 39, 38
 DEAF = ("sleep", "600")
 
