@@ -12,7 +12,6 @@ from typing import Final, Self
 
 from sigtrace.attribution.attributor import Attributor, Names
 from sigtrace.attribution.cgroups import Cgroups
-from sigtrace.attribution.runtimes.base import SocketStatus
 from sigtrace.attribution.runtimes.lookup import Runtimes
 from sigtrace.attribution.runtimes.sockets import given
 from sigtrace.detectors.base import Thresholds
@@ -86,8 +85,7 @@ class Capture:
 
     def _use(self, backend: str) -> None:
         self.backend = backend
-        options = self._options
-        self._source: Source = make(backend, options, max_tracees=options.max_tracees, whole=options.whole)
+        self._source: Source = make(backend, self._options)
         self.feed = Feed(self._source, self._attributor, self._pipeline, self.sinks)
 
     def __enter__(self) -> Self:
@@ -200,10 +198,6 @@ class Capture:
     def workload_of(self, cgroup: int) -> Workload | None:
         """Whose this cgroup is, by its id. For the pipeline's thread (a sink's ``pass_time``)."""
         return self._attributor.workload_of(cgroup, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-
-    def runtimes(self) -> list[SocketStatus]:
-        """How it stands with each runtime's socket."""
-        return self._runtimes.status() if self._runtimes is not None else []
 
 
 def tell(line: str) -> None:

@@ -42,8 +42,6 @@ class Told:
         self.on_repeat = on_repeat
         self._keys: set[str] = set()
         self._until_ns = 0
-        self.repeats = 0
-        """verdicts that were left out"""
 
     def by(self, verdicts: Iterable[Verdict], until_ns: int) -> None:
         """``verdicts``: those that are kept; ``until_ns``: up to here (CLOCK_BOOTTIME) it had told everything.
@@ -79,7 +77,6 @@ class Once:
     def verdict(self, verdict: Verdict) -> None:
         """If it is new."""
         if verdict in self._told:
-            self._told.repeats += 1
             self._told.on_repeat(verdict)
             return
         for sink in self._sinks:

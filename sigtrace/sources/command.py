@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from sigtrace.errors import RunError
 from sigtrace.model.waitstatus import WaitStatus
+from sigtrace.sources.ptrace._ptrace import allow_tracer
 
 
 class Command:
@@ -31,6 +32,9 @@ class Command:
         """In the child; never returns."""
         try:
             if os.read(go, 1):
+                # Where yama lets trace one's descendants alone: the tracer of the backend ptrace is our brother.
+                with contextlib.suppress(OSError):
+                    allow_tracer(os.getppid())
                 # As subprocess does: a program expects these at their defaults, and Python ignores them.
                 for signo in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     signal.signal(signo, signal.SIG_DFL)

@@ -8,7 +8,6 @@ the last records again: it may see one twice, and none is lost.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -83,7 +82,7 @@ def digest_of(path: str, *settings: object) -> bytes:
 
 
 class Pins:
-    """The folder. ``with Pins(folder) as pins:`` holds its lock."""
+    """The folder. Who reads, and who removes, holds its lock."""
 
     def __init__(self, folder: str = FOLDER) -> None:
         self.folder = folder
@@ -201,8 +200,3 @@ def _mounts() -> Iterator[tuple[list[str], str]]:
         for line in file:
             own, _, rest = line.partition(" - ")
             yield own.split(), rest.split(" ", 1)[0]
-
-
-def is_missing(error: OSError) -> bool:
-    """Whether a pin is not there."""
-    return error.errno == errno.ENOENT

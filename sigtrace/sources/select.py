@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sigtrace.errors import HostError, UsageError
-from sigtrace.sources.ptrace.options import MAX_TRACEES
 from sigtrace.sources.ptrace.refusals import ptrace_refusals
 from sigtrace.sources.refusals import bpf_refusals
 
@@ -97,11 +96,8 @@ def why_not_better(name: str, host: Host) -> list[str]:
     return [f"{one.name} is refused: {one.refusals[0]}" for one in above if one.refusals]
 
 
-def make(name: str, options: BpfOptions, *, max_tracees: int = MAX_TRACEES, whole: bool = False) -> Source:
-    """The source of that name, not yet open; a BccSource is a BpfSource.
-
-    ``max_tracees``, ``whole``: of ptrace, see PtraceOptions.
-    """
+def make(name: str, options: BpfOptions) -> Source:
+    """The source of that name, not yet open; a BccSource is a BpfSource."""
     if name == "ptrace":
         from sigtrace.sources.ptrace.options import PtraceOptions
         from sigtrace.sources.ptrace.source import PtraceSource
@@ -113,8 +109,8 @@ def make(name: str, options: BpfOptions, *, max_tracees: int = MAX_TRACEES, whol
                 follow=options.follow,
                 children=options.children,
                 zombie_after_s=options.zombie_after_s,
-                max_tracees=max_tracees,
-                whole=whole,
+                max_tracees=options.max_tracees,
+                whole=options.whole,
             )
         )
     if name == "bcc":

@@ -16,7 +16,6 @@ _DETACH: Final = 17
 _GETEVENTMSG: Final = 0x4201
 _GETSIGINFO: Final = 0x4202
 _SEIZE: Final = 0x4206
-_INTERRUPT: Final = 0x4207
 _LISTEN: Final = 0x4208
 
 EVENT_FORK: Final = 1
@@ -81,11 +80,6 @@ def listen(tid: int) -> None:
 def detach(tid: int, signo: int) -> None:
     """Let a stopped one go, with the signal that stopped it."""
     _ptrace(_DETACH, tid, None, signo)
-
-
-def interrupt(tid: int) -> None:
-    """Stop it (PTRACE_EVENT_STOP). For tests: a call that it waits in may return EINTR."""
-    _ptrace(_INTERRUPT, tid, None, None)
 
 
 def siginfo(tid: int) -> tuple[int, int, int]:
