@@ -6,12 +6,18 @@ SEC(TRACEPOINT("cgroup_mkdir"))
 int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 {
 	u64 parent, now;
+	u64 id = FIELD(cgroup, kn, id), payer;
 	struct life *life;
 	long len;
 
 	if (FIELD(cgroup, root, hierarchy_id) != config.hierarchy_id)
 		return 0;
 	parent = FIELD(cgroup, self.parent, cgroup, kn, id);
+	if (WITH_CURRENT(level_of)) {
+		payer = payer_of(WITH_CURRENT(cgroup_of));
+		if (bpf_map_update_elem(&payers, &id, &payer, BPF_ANY))
+			enter(LEDGER_PAYERS_FULL);
+	}
 	if (!admit(parent, BUDGET_MKDIR, &now))
 		return 0;
 	life = reserve_life();
@@ -19,7 +25,7 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 		return 0;
 	life->event.time_ns = now;
 	life->event.kind = KIND_CGROUP_MKDIR;
-	life->event.target.cgroup = FIELD(cgroup, kn, id);
+	life->event.target.cgroup = id;
 	life->event.target.parent_cgroup = parent;
 	len = bpf_probe_read_kernel_str(life->text, TEXT_LEN, FIELD(cgroup, kn, name));
 	life->text_len = len > 0 ? len - 1 : 0;
@@ -30,13 +36,18 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 SEC(TRACEPOINT("cgroup_rmdir"))
 int BPF_PROG(cgroup_rmdir, struct cgroup *cgroup)
 {
-	u64 id = FIELD(cgroup, kn, id), mark = id | CGROUP_KEY, now;
+	u64 id = FIELD(cgroup, kn, id), mark = id | CGROUP_KEY, payer, now;
 
 	if (FIELD(cgroup, root, hierarchy_id) != config.hierarchy_id)
 		return 0;
-	now = bpf_ktime_get_boot_ns();
+	payer = payer_of(id);
 	bpf_map_delete_elem(&limits, &id);
 	bpf_map_delete_elem(&stopping, &mark);
+	bpf_map_delete_elem(&payers, &id);
+	now = bpf_ktime_get_boot_ns();
+	/* It has counted nothing by its own name: `gone` is for those that have, and should not be full of these. */
+	if (payer != id && !has_budget(payer, BUDGET_RMDIR, &now))
+		return 0;
 	if (bpf_map_update_elem(&gone, &id, &now, BPF_ANY))
 		enter(LEDGER_GONE_FULL);
 	return 0;

@@ -61,7 +61,8 @@ static __always_inline bool list_task(struct task_struct *t, struct snapshot *s)
 	return true;
 }
 
-/* A zombie that nobody has waited for yet. */
+/* A zombie that nobody has waited for yet. Of one that is too young to be told, just when it came to be one: before it can
+ * be old enough nobody needs to look again. */
 static __always_inline bool list_zombie(struct task_struct *t, struct snapshot *s)
 {
 	struct process_key key;
@@ -73,8 +74,10 @@ static __always_inline bool list_zombie(struct task_struct *t, struct snapshot *
 	zombie = bpf_map_lookup_elem(&zombies, &key);
 	if (zombie) {
 		s->exit_ns = zombie->exit_ns;
-		if (bpf_ktime_get_boot_ns() - s->exit_ns < config.zombie_ns)
-			return false;
+		if (bpf_ktime_get_boot_ns() - s->exit_ns < config.zombie_ns) {
+			s->flags = F_YOUNG;
+			return true;
+		}
 	}
 	s->flags = probed_fill_task(t, &s->task) | F_ZOMBIE;
 	s->wait_status = wait_status_of(t);
@@ -132,6 +135,8 @@ int snapshot_zombies(struct bpf_iter__task *ctx)
 	if (!t || !list_zombie(t, &s))
 		return 0;
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
+	if (s.flags & F_YOUNG)
+		return 0;
 	__builtin_memset(&s, 0, sizeof(s));
 	list_parent(t, &s);
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));

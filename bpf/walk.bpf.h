@@ -97,9 +97,11 @@ __noinline int step_zombie(void)
 
 	if (FIELD(t, tgid) && list_zombie(t, &s)) {
 		write_record(&s);
-		__builtin_memset(&s, 0, sizeof(s));
-		list_parent(t, &s);
-		write_record(&s);
+		if (!(s.flags & F_YOUNG)) {
+			__builtin_memset(&s, 0, sizeof(s));
+			list_parent(t, &s);
+			write_record(&s);
+		}
 	}
 	go_to_next_process();
 	return 0;

@@ -98,6 +98,8 @@ class Capture:
             raise
         self._cgroups.keep(self._source.places)
         self._cgroups.walk(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        for cgroup, container in self._cgroups.inside():
+            self._source.charge(cgroup, container)
         if self._runtimes is not None:
             self._runtimes.settle(_SETTLE_S)
         return self
@@ -150,10 +152,14 @@ class Capture:
         kind = self.hierarchy.kind.name.lower()
         tell(f"ready backend={self.backend} cgroups={kind}")
 
-    def run(self, done: Callable[[], bool]) -> None:
-        """Events through the pipeline until it is done."""
+    def run(self, done: Callable[[], bool], step_s: Callable[[], float] = lambda: _STEP_S) -> None:
+        """Events through the pipeline until it is done, which is asked for at least each ``step_s()`` (s)."""
         while not done():
-            self.feed.step(_STEP_S)
+            self.feed.step(step_s())
+
+    def wake(self) -> None:
+        """Ends the step that waits for events, so that sinks are asked what they want. For any thread."""
+        self._source.wake()
 
     def finish(self) -> None:
         """What is still on its way, then the sinks' last words."""

@@ -10,28 +10,52 @@
 #ifndef SIGTRACE_COUNT_H
 #define SIGTRACE_COUNT_H
 
-static __always_inline void count_in_hash(u64 cgroup, u32 what)
+static __always_inline bool count_if_known(u64 cgroup, u32 what)
+{
+	struct count_key key = { .cgroup_lo = cgroup, .cgroup_hi = cgroup >> 32, .what = what };
+	u64 *n = bpf_map_lookup_elem(&counts, &key);
+
+	if (n)
+		*n += 1;
+	return n;
+}
+
+static __always_inline void count_new(u64 cgroup, u32 what)
 {
 	struct count_key key = { .cgroup_lo = cgroup, .cgroup_hi = cgroup >> 32, .what = what };
 	u64 one = 1;
-	u64 *n = bpf_map_lookup_elem(&counts, &key);
 
-	if (!n) {
-		if (!bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST))
-			return;
-		/* Full, or another CPU was first (its own value is in its own slot, ours is zero). */
-		n = bpf_map_lookup_elem(&counts, &key);
-		if (!n) {
-			enter(what & COUNT_SIGNAL ? LEDGER_COUNTS_FULL_SIGNAL : LEDGER_COUNTS_FULL_EXIT);
-			return;
-		}
-	}
-	*n += 1;
+	/* Else full, or another CPU was first (its own value is in its own slot, ours is zero). */
+	if (bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST) && !count_if_known(cgroup, what))
+		enter(what & COUNT_SIGNAL ? LEDGER_COUNTS_FULL_SIGNAL : LEDGER_COUNTS_FULL_EXIT);
 }
 
-static __noinline int count_collision(u64 cgroup, u32 what)
+/* Fibonacci hashing: the product's high bits depend on all of the key's. */
+static __always_inline struct slot *slot_of(struct slots *mine, u64 cgroup, u32 what)
 {
-	count_in_hash(cgroup, what);
+	return &mine->slot[((u32)cgroup * 0x9e3779b1U + what * 0x85ebca6bU) >> 20];
+}
+
+/* The slot is another key's, or nobody's yet. */
+static __noinline int count_elsewhere(u64 cgroup, u32 what)
+{
+	u32 cpu = bpf_get_smp_processor_id();
+	struct slots *mine = bpf_map_lookup_elem(&slots, &cpu);
+	struct slot *slot;
+
+	if (count_if_known(cgroup, what) || !mine)
+		return 0;
+	cgroup = payer_of(cgroup);
+	slot = slot_of(mine, cgroup, what);
+	if (!slot->cgroup) {
+		slot->what = what;
+		slot->count = 1;
+		slot->cgroup = cgroup;
+	} else if (slot->cgroup == cgroup && slot->what == what) {
+		slot->count++;
+	} else if (!count_if_known(cgroup, what)) {
+		count_new(cgroup, what);
+	}
 	return 0;
 }
 
@@ -46,22 +70,22 @@ static __always_inline void count_signal(u64 cgroup, u32 signo, u32 result)
 		enter(LEDGER_COUNTS_FULL_SIGNAL); /* cannot be: one element for each possible CPU */
 		return;
 	}
-	/* Fibonacci hashing: the product's high bits depend on all of the key's. */
-	slot = &mine->slot[((u32)cgroup * 0x9e3779b1U + what * 0x85ebca6bU) >> 20];
-	if (slot->cgroup == cgroup && slot->what == what) {
+	slot = slot_of(mine, cgroup, what);
+	if (slot->cgroup == cgroup && slot->what == what)
 		slot->count++;
-	} else if (!slot->cgroup) {
-		slot->what = what;
-		slot->count = 1;
-		slot->cgroup = cgroup;
-	} else {
-		count_collision(cgroup, what);
-	}
+	else
+		count_elsewhere(cgroup, what);
 }
 
 static __always_inline void count_exit(u64 cgroup, u32 wait_status)
 {
-	count_in_hash(cgroup, COUNT_EXIT | wait_status);
+	u32 what = COUNT_EXIT | wait_status;
+
+	if (count_if_known(cgroup, what))
+		return;
+	cgroup = payer_of(cgroup);
+	if (!count_if_known(cgroup, what))
+		count_new(cgroup, what);
 }
 
 #endif

@@ -17,6 +17,7 @@ static __always_inline struct limit *limit_of(u64 cgroup)
 
 	if (limit)
 		return limit;
+	cgroup = payer_of(cgroup);
 	bpf_map_update_elem(&limits, &cgroup, &fresh, BPF_NOEXIST);
 	limit = bpf_map_lookup_elem(&limits, &cgroup);
 	if (limit)
@@ -25,8 +26,8 @@ static __always_inline struct limit *limit_of(u64 cgroup)
 	return &shared_limits[(u32)cgroup * 0x9e3779b1U >> 22 & (SHARED_LIMITS - 1)];
 }
 
-/* Whether the cgroup may tell one more. Sets *now (ns) if it may; the refusal is in the ledger. */
-static __always_inline bool admit(u64 cgroup, u32 budget, u64 *now)
+/* Whether the cgroup is within this budget. Sets *now (ns). */
+static __always_inline bool has_budget(u64 cgroup, u32 budget, u64 *now)
 {
 	u64 interval = config.interval_ns[budget];
 	struct limit *limit;
@@ -43,6 +44,14 @@ static __always_inline bool admit(u64 cgroup, u32 budget, u64 *now)
 		limit->tat_ns[budget] = tat + interval;
 		return true;
 	}
+	return false;
+}
+
+/* Whether the cgroup may tell one more. Sets *now (ns); the refusal is in the ledger. */
+static __always_inline bool admit(u64 cgroup, u32 budget, u64 *now)
+{
+	if (has_budget(cgroup, budget, now))
+		return true;
 	enter(budget == BUDGET_EVENT ? LEDGER_LIMITED_EVENT : LEDGER_LIMITED_LIFE);
 	return false;
 }

@@ -45,6 +45,23 @@ struct {
 	__type(value, struct zombie);
 } zombies SEC(".maps");
 
+/* Who exited last, for when `zombies` is full: it tells two last threads apart as well. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct process_key);
+	__type(value, u32);
+} exited SEC(".maps");
+
+/* A cgroup that was made from inside a container → the cgroup of whoever made it, or whose that is charged to: what it
+ * may tell and the keys it counts by are its payer's. Whoever can make cgroups could give himself any number of budgets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, u64);
+} payers SEC(".maps");
+
 /* A cgroup's budgets for records (GCRA: the theoretical arrival time of the next record). */
 struct limit {
 	u64 tat_ns[BUDGETS];
@@ -195,6 +212,13 @@ static __always_inline u64 declared_stop_signals(void)
 static __always_inline bool is_unwanted(u64 cgroup)
 {
 	return config.filtered && bpf_map_lookup_elem(&unwanted, &cgroup);
+}
+
+static __always_inline u64 payer_of(u64 cgroup)
+{
+	u64 *payer = bpf_map_lookup_elem(&payers, &cgroup);
+
+	return payer ? *payer : cgroup;
 }
 
 static __always_inline void enter(u32 cause)

@@ -49,6 +49,7 @@ enum flag {
 	F_THREAD = 1 << 20,	    /* of a snapshot: a thread whose masks differ from its leader's */
 	F_PARENT = 1 << 21,	    /* of a snapshot: the parent of the zombie in the record before it */
 	F_FORKED = 1 << 22,	    /* of an exit: it never executed a program of its own (PF_FORKNOEXEC) */
+	F_YOUNG = 1 << 23,	    /* a listed zombie that is not old enough: it has its exit_ns, and nothing else */
 };
 
 struct task_ref {
@@ -157,6 +158,7 @@ enum ledger {
 	LEDGER_FOLLOW_FULL,
 	LEDGER_GONE_FULL,
 	LEDGER_ZOMBIES_STALE, /* a reaped process stayed in the table: user space has to look again before it says zombie */
+	LEDGER_PAYERS_FULL, /* a container's own cgroup has budgets of its own */
 	LEDGER_SIZE,
 };
 
@@ -169,6 +171,7 @@ enum budget {
 	BUDGET_EXEC,   /* execs that enter the cgroup, its init's among them */
 	BUDGET_MKDIR,  /* cgroups made below it */
 	BUDGET_NESTED, /* execs of inits inside it: a sandbox's program */
+	BUDGET_RMDIR,  /* cgroups removed below it that it had made itself */
 	BUDGETS = 8,
 };
 

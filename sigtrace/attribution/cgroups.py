@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from sigtrace.attribution.paths import container_around
 from sigtrace.model.text import printable
 
 #: Paths of removed cgroups are remembered for events that are still to come; this many.
@@ -135,6 +136,13 @@ class Cgroups:
             if len(self._missed) > _REMEMBERED:
                 self._missed.popitem(last=False)
         return path
+
+    def inside(self) -> Iterator[tuple[int, int]]:
+        """(cgroup, the container's own) of those that lie below a container's."""
+        for cgroup, path in self._paths.items():
+            around = container_around(path)
+            if around and around != path and (owner := self._ids.get(around)):
+                yield cgroup, owner
 
     def id_of(self, path: str) -> int | None:
         """The cgroup that has, or had last, this path."""

@@ -63,6 +63,14 @@ def parse(path: str) -> PathInfo:
     return PathInfo(unit=unit, session=session)
 
 
+def container_around(path: str) -> str | None:
+    """The outermost container's own cgroup, if ``path`` lies below one; what is made there it has made itself."""
+    around = None
+    while found := parse(path).container_path:
+        around, path = found, found.rpartition("/")[0]
+    return around
+
+
 def pod_uid_of(path: str) -> str | None:
     """The pod in whose cgroup, or below, this path is."""
     return _pod(path.strip("/").split("/"))[0]

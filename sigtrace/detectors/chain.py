@@ -43,9 +43,12 @@ class Chain:
     def feed(self, observation: Observation) -> Iterator[Verdict]:
         """Take in one observation."""
         self._containers.feed(observation)
+        shutdowns = self._shutdowns
         for detector in self._detectors:
-            yield from self._show(detector.feed(observation))
-        yield from self._shutdowns.feed(observation)
+            for verdict in detector.feed(observation):
+                shutdowns.found(verdict)
+                yield verdict
+        yield from shutdowns.feed(observation)
         self._containers.ended(observation)
 
     def tick(self, now_ns: int) -> Iterator[Verdict]:

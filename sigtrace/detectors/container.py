@@ -144,7 +144,7 @@ class Container:
 
     def stopping(self, now_ns: int) -> bool:
         """Whether it was asked to end not too long ago, or is ending."""
-        return bool(self.exit or self.stop.kill or self.stop.request(now_ns))
+        return bool(self.exit or self.stop.kill) or self.stop.asked(now_ns)
 
 
 def kills(event: Event) -> bool:

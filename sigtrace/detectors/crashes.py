@@ -26,6 +26,9 @@ from sigtrace.model.workload import Observation
 
 _KEPT: Final = 512
 _LOOPS_MAX: Final = 2_000
+#: Names of one container that are told apart; those of all others are one.
+_NAMES_MAX: Final = 16
+_OTHERS: Final = ((0, 0), "")
 #: A command that fails later than this was at work; what is sooner may be a script that tries again, or a time limit.
 _AT_WORK_NS: Final = 30_000_000_000
 #: From here on the limiter may have kept some.
@@ -59,6 +62,8 @@ class Crashes:
         self._window_ns = int(thresholds.loop_window_s * SECOND_NS)
         self._enough = thresholds.loop_crashes
         self._loops: dict[_Key, _Loop] = {}
+        self._names: Counter[int] = Counter()
+        """loops of each container"""
 
     def feed(self, observation: Observation) -> Iterable[Finding]:
         """Take in one observation."""
@@ -77,12 +82,13 @@ class Crashes:
         fault = self._is_fault(container, observation)
         if not fault and not _failed_at_work(event, event.parent, task):
             return
-        key = (container.workload.cgroup_id, event.parent.key, task.comm)
+        key = self._key_of(container.workload.cgroup_id, event, event.parent.key, task.comm)
         loop = self._loops.get(key)
         if loop is None:
             if len(self._loops) >= _LOOPS_MAX:
-                del self._loops[next(iter(self._loops))]
+                self._forget(next(iter(self._loops)))
             loop = self._loops[key] = _Loop(event.parent)
+            self._names[key[0]] += 1
         while loop.crashes and event.time_ns - loop.crashes[0].event.time_ns > self._window_ns:
             loop.crashes.popleft()
         loop.crashes.append(observation)
@@ -97,6 +103,23 @@ class Crashes:
         elif fault and loop.held is None:
             loop.held = observation
             self._timers.at(event.time_ns + self._hold_ns, self, key)
+
+    def _key_of(self, container: int, event: Event, parent: ProcessKey, comm: str) -> _Key:
+        """Whoever gives each of its processes another name has sixteen that are told apart."""
+        key = (container, parent, comm)
+        if key in self._loops or self._names[container] < _NAMES_MAX:
+            return key
+        for old in [k for k in self._loops if k[0] == container]:
+            loop = self._loops[old]
+            if not loop.told and loop.held is None and event.time_ns - loop.crashes[-1].event.time_ns > self._window_ns:
+                self._forget(old)
+        return key if self._names[container] < _NAMES_MAX else (container, *_OTHERS)
+
+    def _forget(self, key: _Key) -> _Loop:
+        self._names[key[0]] -= 1
+        if not self._names[key[0]]:
+            del self._names[key[0]]
+        return self._loops.pop(key)
 
     def _is_loop(self, loop: _Loop) -> bool:
         if loop.told:
@@ -118,7 +141,7 @@ class Crashes:
         """Nothing is restarted any more: the last counts, and what was held, unless the main process passed it on."""
         status = exit_.event.wait_status or WaitStatus(0)
         for key in [k for k in self._loops if k[0] == container.workload.cgroup_id]:
-            loop = self._loops.pop(key)
+            loop = self._forget(key)
             if loop.told and loop.count > loop.told:
                 yield self._tell(container, loop, closing=True)
             held = loop.held
@@ -144,7 +167,7 @@ class Crashes:
                 return
             if container and loop.count > loop.told:
                 yield self._tell(container, loop, closing=True)
-            del self._loops[token]
+            self._forget(token)
 
     def end(self, _now_ns: int) -> Iterable[Finding]:
         """What is held, and the last counts."""
@@ -157,6 +180,7 @@ class Crashes:
             if loop.told and loop.count > loop.told:
                 yield self._tell(container, loop, closing=True)
         self._loops.clear()
+        self._names.clear()
 
     def _alone(self, container: Container, crash: Observation) -> Finding:
         event = crash.event

@@ -60,6 +60,11 @@ def _window_ns(request: Observation) -> int:
     return min(window_ns, _OTHERWISE_NS) if is_sent_otherwise(request) else window_ns
 
 
+def _may_be_why(request: Observation, exited_ns: int) -> bool:
+    """Whether it may be the reason of an end at that time."""
+    return 0 <= exited_ns - request.event.time_ns <= _window_ns(request)
+
+
 def are_unseen(request: Observation, kill: Observation) -> bool:
     """Whether both came from where the source sees nobody (ptrace): then nothing speaks against one sender."""
     return request.event.sender is None and kill.event.sender is None and request.event.outside
@@ -113,10 +118,14 @@ class Stop:
         """The stop signal that counts: the SIGKILL's own, else the latest that was heard and is not too old."""
         if self.kill or not self.requests:
             return self.request_of_kill()
-        valid = [r for r in self.requests if 0 <= exited_ns - r.event.time_ns <= _window_ns(r)]
+        valid = [r for r in self.requests if _may_be_why(r, exited_ns)]
         heard = [r for r in valid if self.delivered(r) or r.event.disposition is Disposition.HANDLER]
         found = heard or valid
         return found[-1] if found else None
+
+    def asked(self, now_ns: int) -> bool:
+        """Whether there is a stop signal that is not too old."""
+        return any(_may_be_why(request, now_ns) for request in reversed(self.requests))
 
     def before(self, kill: Observation) -> Observation | None:
         """A stop signal that came before the SIGKILL, whoever sent it, if not long before."""

@@ -32,6 +32,8 @@ class Counts:
     signals_gone: int = 0
     """of cgroups that are gone and whose keys were given back"""
     exits_gone: int = 0
+    known: bool = True
+    """False: nobody counts here, and what is missing is unknown, not 0"""
 
     @property
     def signals_total(self) -> int:
@@ -80,6 +82,9 @@ class Source(Protocol):
     def read(self, timeout_s: float) -> Batch:
         """Waits for events at most so long; an empty batch still moves time on."""
 
+    def wake(self) -> None:
+        """Ends the read that waits, or else the next that would. For any thread."""
+
     def finish(self, deadline_s: float) -> Iterator[Batch]:
         """Detaches, then yields what is still on its way; what takes longer than ``deadline_s`` is told as LOST."""
 
@@ -103,6 +108,9 @@ class Source(Protocol):
 
     def expect_stop_signal(self, signo: int) -> None:
         """Some container declares it as its stop signal."""
+
+    def charge(self, cgroup: int, payer: int) -> None:
+        """The cgroup is one that a container made inside its own: what it may tell is charged to that one."""
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from sigtrace.model.event import Loss
@@ -15,37 +16,60 @@ _CAUSES: Final = {
     Ledger.RING_LIFE: Loss.RING_FULL,
     Ledger.COUNTS_FULL_SIGNAL: Loss.TABLE_FULL,
     Ledger.COUNTS_FULL_EXIT: Loss.TABLE_FULL,
-    Ledger.ZOMBIES_FULL: Loss.TABLE_FULL,
     Ledger.LIMITS_FULL: Loss.TABLE_FULL,
     Ledger.STOPPING_FULL: Loss.TABLE_FULL,
     Ledger.FOLLOW_FULL: Loss.TABLE_FULL,
     Ledger.GONE_FULL: Loss.TABLE_FULL,
+    Ledger.PAYERS_FULL: Loss.TABLE_FULL,
 }
+#: Where each reaping is told: of those that found no room it is not.
+_REAPS: Final = {Ledger.ZOMBIES_FULL: Loss.TABLE_FULL}
+#: Ten lines, of a program (bpf_prog_show_fdinfo in kernel/bpf/syscall.c).
+_FDINFO_BYTES: Final = 4096
 
 
 class KernelLedger:
     """Reads the ledger map and the programs' own counters."""
 
     def __init__(
-        self, table: Map, locals_: Map, cpus: int, program_fds: list[int], told: dict[Loss, int] | None = None
+        self,
+        table: Map,
+        locals_: Map,
+        cpus: int,
+        program_fds: list[int],
+        told: dict[Loss, int] | None = None,
+        *,
+        reaps: bool = False,
     ) -> None:
-        """``locals_``: each CPU's memory; refusals of a storm are counted there. ``told``: so much is no news."""
+        """``locals_``: each CPU's memory; refusals of a storm are counted there. ``told``: so much is no news.
+
+        ``reaps``: each reaping is told.
+        """
+        self._causes = _CAUSES | _REAPS if reaps else _CAUSES
         self._map = table
         self._locals = locals_
         self._cpus = cpus
         self._size = 8 * cpus
-        self._program_fds = program_fds
+        self._programs = [os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC) for fd in program_fds]
+        """what the kernel says of each; made anew by each read from the beginning"""
         self.told: dict[Loss, int] = told or {}
         """totals that were told, by cause"""
 
+    def close(self) -> None:
+        """The programs are gone then."""
+        while self._programs:
+            os.close(self._programs.pop())
+
     def _entry(self, entry: Ledger) -> int:
         raw = self._map.lookup(entry.to_bytes(4, "little"), self._size)
-        total = per_cpu_sum(raw) if raw else 0
-        if entry is Ledger.LIMITED_EVENT:
-            total += self._refused()[0]
-        elif entry is Ledger.LIMITED_LIFE:
-            total += sum(self._refused()[1:])
-        return total
+        return per_cpu_sum(raw) if raw else 0
+
+    def _entries(self) -> dict[Ledger, int]:
+        entries = {entry: self._entry(entry) for entry in Ledger}
+        events, *lives = self._refused()
+        entries[Ledger.LIMITED_EVENT] += events
+        entries[Ledger.LIMITED_LIFE] += sum(lives)
+        return entries
 
     def _refused(self) -> list[int]:
         raw = self._locals.lookup(bytes(4), LOCAL.size * self._cpus)
@@ -55,16 +79,14 @@ class KernelLedger:
     def _missed(self) -> int:
         """Runs of a program that the kernel left out because the CPU was already in it (since v5.12)."""
         missed = 0
-        for fd in self._program_fds:
-            with open(f"/proc/self/fdinfo/{fd}", encoding="ascii") as f:
-                for line in f:
-                    if line.startswith("recursion_misses:"):
-                        missed += int(line.split()[1])
+        for fd in self._programs:
+            _, found, after = os.pread(fd, _FDINFO_BYTES, 0).partition(b"recursion_misses:")
+            missed += int(after.split(maxsplit=1)[0]) if found else 0
         return missed
 
     def read(self) -> dict[str, int]:
         """Every entry by its name, in lower case, and ``missed``."""
-        return {entry.name.lower(): self._entry(entry) for entry in Ledger} | {"missed": self._missed()}
+        return {entry.name.lower(): n for entry, n in self._entries().items()} | {"missed": self._missed()}
 
     def others(self) -> tuple[int, int]:
         """Signals and exits that were counted while the counting table was full."""
@@ -73,8 +95,9 @@ class KernelLedger:
     def news(self) -> list[tuple[Loss, int]]:
         """What was lost since the last call, by cause."""
         totals = {Loss.KERNEL_MISSED: self._missed()}
-        for entry, loss in _CAUSES.items():
-            totals[loss] = totals.get(loss, 0) + self._entry(entry)
+        entries = self._entries()
+        for entry, loss in self._causes.items():
+            totals[loss] = totals.get(loss, 0) + entries[entry]
         news = [(loss, total - self.told.get(loss, 0)) for loss, total in totals.items()]
         self.told = totals
         return [(loss, count) for loss, count in news if count]

@@ -1,8 +1,8 @@
 """What the kernel's iterators list, and when they are asked: all at the start, a container's when it stops, zombies.
 
 A listing costs 1 ms and some microseconds for each process of the node. So containers are listed only when somebody
-outside asks them to end, all that are asked within 20 ms share one listing, and zombies are looked for once a second,
-in the kernel.
+outside asks them to end, all that are asked within 20 ms share one listing, and zombies are looked for in the kernel
+when one can be old enough to be told.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _STOP_SIGNALS: Final = sum(1 << (signo - 1) for signo in (2, 3, 15, 37))
 _ASKED_MAX: Final = 1_000
 _REPEAT_NS: Final = 1_000 * _MS
 _PARENTS_MAX: Final = 1_000
+_NEVER: Final = 1 << 63
 
 
 def _asks(event: Event, stop_signals: int) -> bool:
@@ -57,7 +58,10 @@ class Listings:
         self._again: dict[ProcessKey, tuple[Task, list[int]]] = {}
         """at whom to look again, and when"""
         self._listed_ns = 0
-        self._census_ns = 0
+        self._census_at_ns = 0
+        """when zombies are looked for again"""
+        self._seen = b""
+        """what the last look at them found"""
         self._told: dict[ProcessKey, Event] = {}
         """zombies that were told"""
         self._zombie_ns = zombie_ns
@@ -98,10 +102,14 @@ class Listings:
             if again:
                 self._listed_ns = now_ns
                 found = self._members(again, now_ns, wall_ns)
-        if self._zombies is not None and now_ns - self._census_ns >= _CENSUS_NS:
-            self._census_ns = now_ns
+        if now_ns >= self._census_at_ns:
             found += self._census(now_ns, wall_ns)
         return found
+
+    def deadline(self) -> int:
+        """When ``due`` has something to do next (CLOCK_BOOTTIME ns), if nobody asks before."""
+        again = min((times[0] for _, times in self._again.values()), default=_NEVER)
+        return min(again, self._listed_ns + _LISTING_NS if self._asked else _NEVER, self._census_at_ns)
 
     def _is_repeat(self, event: Event, task: Task) -> bool:
         """Whether the same signal had it listed a moment ago: who asks a thousand times a second gets one listing."""
@@ -133,13 +141,25 @@ class Listings:
             return []
 
     def _census(self, now_ns: int, wall_ns: int) -> list[Event]:
-        """Zombies that are new or have another parent now, and those that are gone."""
-        assert self._zombies is not None  # noqa: S101  # asked by the caller
+        """Zombies that are new or have another parent now, and those that are gone.
+
+        The next one is when the first of those that are not old enough can be; in a second if some are to be reaped.
+        """
+        if self._zombies is None:
+            self._census_at_ns = _NEVER
+            return []
+        self._census_at_ns = now_ns + _CENSUS_NS
         try:
-            zombies = wire.decode_snapshot(self._bpf.iterate(self._zombies), now_ns, wall_ns)
+            young, raw = wire.young_zombies(self._bpf.iterate(self._zombies))
         except OSError:
             self.failed += 1
             return []
+        if not raw:
+            self._census_at_ns = max(self._census_at_ns, min(young, default=now_ns) + self._zombie_ns)
+        if raw == self._seen and not self._old:
+            return []
+        self._seen = raw
+        zombies = wire.decode_snapshot(raw, now_ns, wall_ns)
         found, seen, old = [], {}, {}
         for zombie in zombies:
             if zombie.task is None:

@@ -32,7 +32,7 @@ PROGRAMS: Final = (
     "cgroup_rmdir",
 )
 _PINNED_MAPS: Final = tuple(
-    "events lives slots counts gone limits watched gates followed ledger locals about places".split()
+    "events lives slots counts gone limits watched gates followed ledger locals about places payers".split()
 )
 #: Of a ring that is pinned, the part that stays behind for a successor to read again.
 _HELD: Final = 0.5
@@ -98,6 +98,7 @@ class Loaded:
         self.followed = bpf.map("followed")
         self.gone = bpf.map("gone")
         self.limits = bpf.map("limits")
+        self.payers = bpf.map("payers")
         self.watched, self.gates = bpf.map("watched"), bpf.map("gates")
         self.unwanted = Unwanted(bpf.map("unwanted")) if options.filtered else None
         for program in self._programs:
@@ -108,7 +109,9 @@ class Loaded:
         )
         descriptors = [bpf.program_fd(p) for p in self._programs]
         told = self.resumed.told() if self.resumed else {}
-        self.ledger = KernelLedger(bpf.map("ledger"), bpf.map("locals"), self.cpus, descriptors, told)
+        self.ledger = KernelLedger(
+            bpf.map("ledger"), bpf.map("locals"), self.cpus, descriptors, told, reaps=told_anyway
+        )
         self.about = bpf.map("about") if self._pins else None
         self.places = Places(bpf.map("places")) if self._pins else None
         self._about = self.resumed
@@ -185,6 +188,8 @@ class Loaded:
         if self.counters:
             self.counters.close()
             self.counters = None
+        if ledger := getattr(self, "ledger", None):
+            ledger.close()
         if bpf := getattr(self, "object", None):
             bpf.close()
         if self._pins:

@@ -55,8 +55,8 @@ class BpfOptions:
         """Struct config of bpf/include/wire.h."""
         unlimited = self.tell_all or bool(self.follow) or self.children
         event, life = _SECOND // self.events_per_s, _SECOND // self.lives_per_s
-        # enum budget: event, stop, kill, exit, exec, mkdir, nested
-        intervals = (0,) * 8 if unlimited else (event, life, life, life, event, life, event, 0)
+        # enum budget: event, stop, kill, exit, exec, mkdir, nested, rmdir
+        intervals = (0,) * 8 if unlimited else (event, life, life, life, event, life, event, life)
         return wire.CONFIG.pack(
             self.signal_mask,
             *intervals,

@@ -68,6 +68,7 @@ class Flag(IntFlag):
     THREAD = 1 << 20
     PARENT = 1 << 21
     FORKED = 1 << 22
+    YOUNG = 1 << 23
 
 
 class Ledger(IntEnum):
@@ -85,6 +86,7 @@ class Ledger(IntEnum):
     FOLLOW_FULL = 9
     GONE_FULL = 10
     ZOMBIES_STALE = 11
+    PAYERS_FULL = 12
 
 
 #: enum kind
@@ -115,12 +117,13 @@ _SENDER: Final = slice(_TARGET.stop, _TARGET.stop + TASK.size)
 _SENDER_BIT: Final = int(Flag.SENDER)
 _THREAD_BIT: Final = int(Flag.THREAD)
 _PARENT_BIT: Final = int(Flag.PARENT)
+_YOUNG_BIT: Final = int(Flag.YOUNG)
 _BLOCKED_BITS: Final = int(Flag.BLOCKED | Flag.REAL_BLOCKED)
 _STATES: Final = (
     *tuple(
         (name.lower(), int(flag))
         for name, flag in Flag.__members__.items()
-        if name not in ("SENDER", "TRUNCATED", "BLOCKED", "REAL_BLOCKED", "MAIN", "THREAD", "PARENT")
+        if name not in ("SENDER", "TRUNCATED", "BLOCKED", "REAL_BLOCKED", "MAIN", "THREAD", "PARENT", "YOUNG")
     ),
     ("waited", int(Flag.REAL_BLOCKED)),
     ("watched", int(Flag.MAIN)),
@@ -164,9 +167,9 @@ def decode(raw: bytes, wall_offset_ns: int) -> Event | None:
             oom_levels=result - 1 if kind is Kind.OOM_KILL and result else None,
             **_states(bits),
         )
-    sender = _task(raw[_SENDER]) if bits & _SENDER_BIT else None
-    if sender and text:
-        sender = replace(sender, ancestry=tuple(_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN)))
+    sender = None
+    if bits & _SENDER_BIT:
+        sender = _sender(raw[_SENDER], text) if text else _task(raw[_SENDER])
     return Event(
         time_ns,
         wall_ns,
@@ -239,6 +242,19 @@ def decode_snapshot(
     return list(found.values())
 
 
+def young_zombies(raw: bytes) -> tuple[list[int], bytes]:
+    """Of a listing of zombies: since when those are one that are too young (CLOCK_BOOTTIME ns); the others' records."""
+    size = SNAPSHOT.size
+    since, others = [], []
+    for start in range(0, len(raw) - size + 1, size):
+        *_, exit_ns, _, _, bits = _MASKS.unpack_from(raw, start + TASK.size)
+        if bits & _YOUNG_BIT:
+            since.append(exit_ns)
+        else:
+            others.append(raw[start : start + size])
+    return since, b"".join(others)
+
+
 def decode_signalfds(raw: bytes) -> dict[tuple[int, int], int]:
     """(tgid, start) → the signals it takes from descriptors, bit (signo - 1)."""
     taken: dict[tuple[int, int], int] = {}
@@ -273,3 +289,10 @@ def _task(raw: bytes) -> Task:
         parent_start_ns=parent_start_ns,
         parent_cgroup_id=parent_cgroup,
     )
+
+
+@lru_cache(maxsize=1024)
+def _sender(raw: bytes, text: bytes) -> Task:
+    """With its ancestors' names, the parent's first. Cached like :func:`_task`."""
+    ancestry = tuple(_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN))
+    return replace(_task(raw), ancestry=ancestry)

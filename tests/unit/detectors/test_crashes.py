@@ -278,6 +278,24 @@ def test_the_main_processs_own_crash_comes_before_its_shutdown(status, cause):
     assert shutdown.findings == ("crashed",)
 
 
+def test_who_gives_each_process_another_name_fills_no_list_with_them():
+    steps = [BOX.exit(S + n * MS, SEGFAULT, worker(n + 2, S + n * MS - 1, f"name-{n}")) for n in range(1000)]
+    found = crashes(steps, until=9999 * S)
+    alone = [f for f in found if f.code == "crashed"]
+    together = [f for f in found if f.code == "crash-masked"]
+    assert len(alone) == 16
+    assert {f.subject.comm for f in alone} == {f"name-{n}" for n in range(16)}
+    assert len(together) < 5
+    assert together[-1].count > 900
+
+
+def test_names_that_crashed_long_ago_make_room_for_others():
+    old = [BOX.exit(n * S, SEGFAULT, worker(n + 2, 1, f"old-{n}")) for n in range(1, 17)]
+    new = [BOX.exit(3600 * S + n * S, SEGFAULT, worker(n + 50, 1, f"new-{n}")) for n in range(3)]
+    found = crashes(old, new, until=9999 * S)
+    assert {f.subject.comm for f in found} >= {"new-0", "new-1", "new-2"}
+
+
 def test_of_many_loops_a_bounded_number_is_remembered():
     chain = Chain()
     for n in range(1, 2500):

@@ -184,7 +184,7 @@ class LedgerMaps:
         self.entries = dict.fromkeys(Ledger, 0)
         self.refused = [0, 0, 0, 0]
 
-    def ledger(self):
+    def ledger(self, *, reaps=False):
         world = self
 
         class Table:
@@ -198,7 +198,7 @@ class LedgerMaps:
                 struct.pack_into("<4Q", one, 40, *world.refused)
                 return bytes(one) + bytes(LOCAL.size)
 
-        return KernelLedger(Table(), Locals(), CPUS, [])
+        return KernelLedger(Table(), Locals(), CPUS, [], reaps=reaps)
 
 
 def test_a_loss_is_news_once():
@@ -217,7 +217,7 @@ def test_a_loss_is_news_once():
     ("entry", "loss"),
     [(e, Loss.RATE_LIMITED) for e in Ledger if e.name.startswith("LIMITED")]
     + [(e, Loss.RING_FULL) for e in Ledger if e.name.startswith("RING")]
-    + [(e, Loss.TABLE_FULL) for e in Ledger if "FULL" in e.name],
+    + [(e, Loss.TABLE_FULL) for e in Ledger if "FULL" in e.name and e is not Ledger.ZOMBIES_FULL],
 )
 def test_each_entry_of_the_ledger_has_its_cause(entry, loss):
     maps = LedgerMaps()
@@ -225,6 +225,14 @@ def test_each_entry_of_the_ledger_has_its_cause(entry, loss):
     ledger = maps.ledger()
     assert ledger.news() == [(loss, 5)]
     assert ledger.read()[entry.name.lower()] == 5
+
+
+def test_who_found_no_room_among_the_zombies_is_lost_only_where_reapings_are_told():
+    maps = LedgerMaps()
+    maps.entries[Ledger.ZOMBIES_FULL] = 5
+    assert maps.ledger().news() == []
+    assert maps.ledger().read()["zombies_full"] == 5
+    assert maps.ledger(reaps=True).news() == [(Loss.TABLE_FULL, 5)]
 
 
 def test_what_a_cpu_refused_without_a_look_is_in_the_ledger_too():

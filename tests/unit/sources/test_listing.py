@@ -31,6 +31,10 @@ def zombie(n, parent=INIT, *, exit_ns=1):
     return record(task, flags=Flag.ZOMBIE, exit_ns=exit_ns) + record(parent, flags=Flag.PARENT)
 
 
+def young(exit_ns):
+    return record({}, flags=Flag.YOUNG, exit_ns=exit_ns)
+
+
 class Kernel:
     """A loaded object whose iterators write what the test wants."""
 
@@ -200,13 +204,40 @@ def _own_start():
 # ---- the census of zombies
 
 
-def test_zombies_are_looked_for_once_a_second(kernel):
-    found = listings(kernel, census=True)
-    for ms in range(0, 3000, 100):
+def census_times(kernel, found, seconds):
+    """When, in ms, it was looked for zombies."""
+    times = []
+    for ms in range(0, seconds * 1000, 100):
+        assert found.deadline() <= 5 * S + ms * MS or not found.due([], 5 * S + ms * MS, WALL)
         found.due([], 5 * S + ms * MS, WALL)
-    assert kernel.asked == ["snapshot_zombies"] * 3
-    assert "snapshot_zombies" not in (listings(kernel).due([], 9 * S, WALL), kernel.asked.clear())
-    assert not kernel.asked
+        if kernel.asked:
+            times.append(ms)
+            kernel.asked.clear()
+    return times
+
+
+def test_zombies_that_were_told_are_looked_at_once_a_second(kernel):
+    kernel.zombies = [zombie(1)]
+    assert census_times(kernel, listings(kernel, census=True), 3) == [0, 1000, 2000]
+
+
+def test_where_there_is_none_nobody_looks_before_one_can_be_old_enough(kernel):
+    assert census_times(kernel, listings(kernel, census=True, zombie_ns=4 * S), 9) == [0, 4000, 8000]
+
+
+def test_one_that_is_too_young_is_looked_at_when_it_is_old_enough(kernel):
+    kernel.zombies = [young(3 * S), young(4 * S)]
+    found = listings(kernel, census=True, zombie_ns=4 * S)
+    assert found.due([], 5 * S, WALL) == []
+    assert found.deadline() == 7 * S
+    kernel.zombies = [zombie(1, exit_ns=3 * S), young(4 * S)]
+    assert pids(found.due([], 7 * S, WALL)) == [901]
+
+
+def test_without_a_census_nobody_looks_for_zombies(kernel):
+    found = listings(kernel)
+    assert census_times(kernel, found, 12) == []
+    assert found.deadline() > 10**6 * S
 
 
 def test_a_zombie_is_told_once_with_the_parent_that_owes_the_wait(kernel):

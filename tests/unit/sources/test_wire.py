@@ -116,6 +116,7 @@ FIELD_OF = {f: f.name.lower() for f in Flag} | {
     Flag.TRUNCATED: None,
     Flag.THREAD: None,
     Flag.PARENT: None,
+    Flag.YOUNG: None,
 }
 EVERY = sum(Flag)
 
