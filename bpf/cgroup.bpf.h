@@ -15,8 +15,12 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 	parent = FIELD(cgroup, self.parent, cgroup, kn, id);
 	if (WITH_CURRENT(level_of)) {
 		payer = payer_of(WITH_CURRENT(cgroup_of));
-		if (bpf_map_update_elem(&payers, &id, &payer, BPF_ANY))
+		if (bpf_map_update_elem(&payers, &id, &payer, BPF_ANY)) {
 			enter(LEDGER_PAYERS_FULL);
+			payers_were_full = 1;
+		}
+	} else {
+		give_limit(id);
 	}
 	if (!admit(parent, BUDGET_MKDIR, &now))
 		return 0;
@@ -37,16 +41,18 @@ SEC(TRACEPOINT("cgroup_rmdir"))
 int BPF_PROG(cgroup_rmdir, struct cgroup *cgroup)
 {
 	u64 id = FIELD(cgroup, kn, id), mark = id | CGROUP_KEY, payer, now;
+	bool stranger;
 
 	if (FIELD(cgroup, root, hierarchy_id) != config.hierarchy_id)
 		return 0;
 	payer = payer_of(id);
+	stranger = payer == id && is_stranger(id);
 	bpf_map_delete_elem(&limits, &id);
 	bpf_map_delete_elem(&stopping, &mark);
 	bpf_map_delete_elem(&payers, &id);
 	now = bpf_ktime_get_boot_ns();
 	/* It has counted nothing by its own name: `gone` is for those that have, and should not be full of these. */
-	if (payer != id && !has_budget(payer, BUDGET_RMDIR, &now))
+	if (stranger || (payer != id && !has_budget(payer, BUDGET_RMDIR, &now)))
 		return 0;
 	if (bpf_map_update_elem(&gone, &id, &now, BPF_ANY))
 		enter(LEDGER_GONE_FULL);

@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about what else the machine does than about us.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 TESTS = Path(__file__).resolve().parent
 FOLDERS = {"unit", "contract", "kernel", "containers", "receivers", "stress", "vm"}

@@ -25,8 +25,9 @@ static __always_inline void count_new(u64 cgroup, u32 what)
 	struct count_key key = { .cgroup_lo = cgroup, .cgroup_hi = cgroup >> 32, .what = what };
 	u64 one = 1;
 
-	/* Else full, or another CPU was first (its own value is in its own slot, ours is zero). */
-	if (bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST) && !count_if_known(cgroup, what))
+	/* The update fails if the table is full, or another CPU was first (its value is in its own slot, ours is zero). */
+	if (is_stranger(cgroup) ||
+	    (bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST) && !count_if_known(cgroup, what)))
 		enter(what & COUNT_SIGNAL ? LEDGER_COUNTS_FULL_SIGNAL : LEDGER_COUNTS_FULL_EXIT);
 }
 
@@ -47,7 +48,7 @@ static __noinline int count_elsewhere(u64 cgroup, u32 what)
 		return 0;
 	cgroup = payer_of(cgroup);
 	slot = slot_of(mine, cgroup, what);
-	if (!slot->cgroup) {
+	if (!slot->cgroup && !is_stranger(cgroup)) {
 		slot->what = what;
 		slot->count = 1;
 		slot->cgroup = cgroup;

@@ -10,15 +10,23 @@
 #define SHARED_LIMITS 1024
 static struct limit shared_limits[SHARED_LIMITS];
 
-static __always_inline struct limit *limit_of(u64 cgroup)
+static __always_inline long give_limit(u64 cgroup)
 {
 	struct limit fresh = {};
+
+	return bpf_map_update_elem(&limits, &cgroup, &fresh, BPF_NOEXIST);
+}
+
+static __always_inline struct limit *limit_of(u64 cgroup)
+{
 	struct limit *limit = bpf_map_lookup_elem(&limits, &cgroup);
 
 	if (limit)
 		return limit;
 	cgroup = payer_of(cgroup);
-	bpf_map_update_elem(&limits, &cgroup, &fresh, BPF_NOEXIST);
+	if (is_stranger(cgroup))
+		return &strangers;
+	give_limit(cgroup);
 	limit = bpf_map_lookup_elem(&limits, &cgroup);
 	if (limit)
 		return limit;

@@ -214,11 +214,21 @@ static __always_inline bool is_unwanted(u64 cgroup)
 	return config.filtered && bpf_map_lookup_elem(&unwanted, &cgroup);
 }
 
+/* Who finds no room among the payers could be anybody's: from then on whoever is not known to have a budget of his own (made
+ * from outside of containers, or there when we came) shares one, and is counted by nobody's name. */
+static u32 payers_were_full;
+static struct limit strangers;
+
 static __always_inline u64 payer_of(u64 cgroup)
 {
 	u64 *payer = bpf_map_lookup_elem(&payers, &cgroup);
 
 	return payer ? *payer : cgroup;
+}
+
+static __always_inline bool is_stranger(u64 cgroup)
+{
+	return payers_were_full && !bpf_map_lookup_elem(&limits, &cgroup);
 }
 
 static __always_inline void enter(u32 cause)

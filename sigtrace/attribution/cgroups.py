@@ -137,12 +137,10 @@ class Cgroups:
                 self._missed.popitem(last=False)
         return path
 
-    def inside(self) -> Iterator[tuple[int, int]]:
-        """(cgroup, the container's own) of those that lie below a container's."""
+    def owners(self) -> Iterator[tuple[int, int]]:
+        """(cgroup, the container's own cgroup that it lies below, else itself)."""
         for cgroup, path in self._paths.items():
-            around = container_around(path)
-            if around and around != path and (owner := self._ids.get(around)):
-                yield cgroup, owner
+            yield cgroup, self._ids.get(container_around(path) or path, cgroup)
 
     def id_of(self, path: str) -> int | None:
         """The cgroup that has, or had last, this path."""

@@ -110,7 +110,7 @@ class Source(Protocol):
         """Some container declares it as its stop signal."""
 
     def charge(self, cgroup: int, payer: int) -> None:
-        """The cgroup is one that a container made inside its own: what it may tell is charged to that one."""
+        """What the cgroup may tell is charged to ``payer``, the container in which it was made, or to itself."""
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""

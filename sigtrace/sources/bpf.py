@@ -315,10 +315,15 @@ class BpfSource:
             loaded.gates.update(_FIRST, gate)
 
     def charge(self, cgroup: int, payer: int) -> None:
-        """The cgroup is one that a container made inside its own: what it may tell is charged to that one."""
-        if self._loaded:
-            with contextlib.suppress(LibbpfError):  # full: it has budgets of its own
-                self._loaded.payers.update(cgroup.to_bytes(8, "little"), payer.to_bytes(8, "little"))
+        """What the cgroup may tell is charged to ``payer``, the container in which it was made, or to itself."""
+        if not self._loaded:
+            return
+        key, limits = cgroup.to_bytes(8, "little"), self._loaded.limits
+        with contextlib.suppress(LibbpfError):  # full: the kernel deals with it
+            if payer != cgroup:
+                self._loaded.payers.update(key, payer.to_bytes(8, "little"))
+            elif limits.lookup(key, limits.value_size) is None:
+                limits.update(key, bytes(limits.value_size))
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""

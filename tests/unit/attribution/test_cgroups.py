@@ -147,3 +147,12 @@ def test_a_walk_remembers_what_is_gone_without_a_record_for_a_while(tree):
     for n in range(_REMEMBERED):
         cgroups.removed(-n - 1)
     assert gone not in cgroups._paths
+
+
+def test_a_cgroup_inside_a_containers_is_the_containers_and_any_other_its_own(tree):
+    box = tree / "docker" / ("a" * 64)
+    (box / "workers/one").mkdir(parents=True)
+    owners = dict(walked(tree).owners())
+    assert {owners[number(at)] for at in (box, box / "workers", box / "workers/one")} == {number(box)}
+    others = (tree, tree / "docker", tree / "a/b", tree / "kubepods/pod1")
+    assert [owners[number(at)] for at in others] == [number(at) for at in others]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigtrace.attribution.paths import PathInfo, parse
+from sigtrace.attribution.paths import PathInfo, container_around, parse
 
 SAMPLES = [
     line.split("\t")
@@ -137,3 +137,19 @@ def test_no_path_raises_and_no_id_is_made_up(path):
     assert info.runtime in {"docker", "containerd", "cri-o", "podman", "unknown"}
     assert info.pod_uid is None or info.pod_uid.replace("-", "_") in path.replace("-", "_")
     assert (info.qos is None) == (info.pod_uid is None)
+
+
+OUTER, INNER = "a" * 64, "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("path", "around"),
+    [
+        ("/system.slice/docker.service", None),
+        (f"/kubepods/pod{POD}/{OUTER}", f"/kubepods/pod{POD}/{OUTER}"),
+        (f"/kubepods/pod{POD}/{OUTER}/workers/1", f"/kubepods/pod{POD}/{OUTER}"),
+        (f"/docker/{OUTER}/kubelet/kubepods/pod{POD}/{INNER}/x", f"/docker/{OUTER}"),
+    ],
+)
+def test_the_outermost_container_owns_what_is_made_in_it(path, around):
+    assert container_around(path) == around
