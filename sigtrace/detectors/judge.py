@@ -76,11 +76,23 @@ def judge(container: Container, exit_: Observation) -> Judgement:
     stopper = hook_that_stopped(container, event.time_ns) if request is None else None
     if stopper and (status.code == 0 or _was_asked_inside(container)):
         return Judgement("graceful", "pre-stop", None, stopper)
+    if request is None and event.unheard:
+        return _unheard(status, relayed)
     if status.code == 0:
         return Judgement("exited", None, request, hook)
     if relayed:
         return Judgement("crashed", "relayed", request, hook, relayed.event.task)
     return Judgement("crashed", "exit-status", request, hook)
+
+
+def _unheard(status: WaitStatus, relayed: Observation | None) -> Judgement:
+    """Whether it was asked is not known: its status alone may tell that it was."""
+    asked = status.code - 128 in signals.STOP_SIGNALS
+    if asked and relayed:
+        return Judgement("terminated", codes.UNKNOWN, origin=relayed.event.task)
+    if asked:
+        return Judgement("graceful", codes.UNKNOWN)
+    return Judgement("crashed" if status.code else "exited", codes.UNKNOWN)
 
 
 def _killed(container: Container, request: Observation | None, hook: PreStop | None) -> Judgement:

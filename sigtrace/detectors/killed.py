@@ -26,6 +26,8 @@ from sigtrace.model.workload import Observation
 
 CODE: Final = "killed"
 _WAITING_MAX: Final = 10_000
+#: What would be told as 0.0 s.
+_AT_ONCE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +188,8 @@ def _message(container: Container, kill: Observation, killing: Killing, count: i
         return f"{who_sent(kill)} {how}{to}; not the OOM killer{_before(container, kill)}{more}"
     request = killing.request
     after_s = (event.time_ns - request.event.time_ns) / 1e9
-    text = (
-        f"{who_sent(kill)} {how} {after_s:.1f} s after {signals.name(request.event.signo)}, {_fate(container, request)}"
-    )
+    after = "right" if after_s < _AT_ONCE_S else f"{after_s:.1f} s"
+    text = f"{who_sent(kill)} {how} {after} after {signals.name(request.event.signo)}, {_fate(container, request)}"
     if killing.hook:
         text += f"; the preStop hook had taken {killing.hook.seconds:.1f} s before it"
     return text

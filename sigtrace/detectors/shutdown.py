@@ -19,7 +19,7 @@ from sigtrace.detectors.stop import OOM_NS
 from sigtrace.detectors.words import finding_on, name_of, what_of
 from sigtrace.model import codes, signals
 from sigtrace.model.event import Info, Kind, Task
-from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Finding, ProcessEnd, Shutdown, Verdict
+from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Finding, ProcessEnd, SenderRole, Shutdown, Verdict
 from sigtrace.model.waitstatus import WaitStatus
 from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 
@@ -203,7 +203,7 @@ class Shutdowns:
             main=ending.main,
             wait_status=event.wait_status or WaitStatus(0),
             stop_signo=request.event.signo if request else 0,
-            requested_by=role_of(began) if began else None,
+            requested_by=role_of(began) if began else SenderRole.UNKNOWN if event.unheard else None,
             grace_s=(until.time_ns - request.event.time_ns) / 1e9 if request else None,
             grace_limit_s=container.workload.grace_limit_s,
             pre_stop_s=hook.seconds if hook else None,
@@ -233,6 +233,12 @@ def _mark_of(container: Container, judgement: Judgement) -> Observation | None:
     return container.stop.oom or (marks[-1] if marks else None)
 
 
+def _certainty_of(judgement: Judgement) -> Certainty:
+    if judgement.cause == codes.UNKNOWN:
+        return Certainty.HEURISTIC
+    return Certainty.INFERRED if judgement.origin else Certainty.OBSERVED
+
+
 def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
     """The main process's own crash."""
     status = exit_.event.wait_status or WaitStatus(0)
@@ -241,6 +247,7 @@ def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
         "fatal-signal": f"{what_of(main)} died of a fault: {status}",
         "abort-as-pid1": f"{what_of(main)} called abort(): as PID 1 it is spared SIGABRT, so it ended with {status}",
         "exit-status": f"{what_of(main)} ended by itself with {status}, and nobody had asked",
+        codes.UNKNOWN: f"{what_of(main)} ended with {status}; whether it had been asked to is not known",
         **({"exit-status": "the runtime could not start the program"} if main.comm.startswith("runc:[") else {}),
     }.get(cause, f"{what_of(main)} ended with {status}")
     if judgement.origin:
@@ -249,7 +256,7 @@ def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
         exit_,
         "crashed",
         cause,
-        certainty=Certainty.INFERRED if judgement.origin else Certainty.OBSERVED,
+        certainty=_certainty_of(judgement),
         subject=main,
         signo=status.signal or 0,
         message=text,

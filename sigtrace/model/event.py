@@ -166,6 +166,8 @@ class Event:
     """its parent's cgroup is another"""
     forked: bool = False
     """of EXIT: it never executed a program of its own, as a forked worker"""
+    unheard: bool = False
+    """of EXIT: it may have been asked to end without the source seeing that (ptrace: sigwait, or not traced)"""
     zombie: bool = False
     exit_ns: int = 0
     """of a zombie's TASK: when it exited, CLOCK_BOOTTIME; 0: before sigtrace was there"""

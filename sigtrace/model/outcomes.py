@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from sigtrace.model.causes import CRASHED, ERROR, KILLED, MEMORY, UNANSWERED, WARNING, Reason, unknown
+from sigtrace.model.causes import CRASHED, ERROR, KILLED, MEMORY, UNANSWERED, UNKNOWN, WARNING, Reason, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,13 @@ def _reasons(*reasons: Reason) -> Mapping[str, Reason]:
     """Of an outcome, by name; a finding's causes lose their severity here, for an outcome has none."""
     return MappingProxyType({one.name: Reason(one.name, one.meaning, one.advice) for one in reasons})
 
+
+#: Of an end that is no trouble.
+UNHEARD: Final = Reason(
+    UNKNOWN,
+    "whether it was asked to end is not known: ptrace sees no signal that is taken by sigwait or from a signalfd",
+    "nothing, or the backend bpf, which sees all",
+)
 
 _OUTCOMES = (
     Outcome(
@@ -80,13 +87,13 @@ _OUTCOMES = (
     Outcome(
         "graceful",
         "It left in time, and what got the stop signal handled it (also if it then ended with 143).",
-        _reasons(Reason("pre-stop", "a preStop command ended it, before any stop signal", "nothing to mend")),
+        _reasons(Reason("pre-stop", "a preStop command ended it, before any stop signal", "nothing to mend"), UNHEARD),
         may_be_null=True,
     ),
     Outcome(
         "exited",
         "It ended by itself with status 0, and nobody had asked: jobs, init containers.",
-        _reasons(),
+        _reasons(UNHEARD),
         may_be_null=True,
     ),
 )

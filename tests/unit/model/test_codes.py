@@ -46,8 +46,8 @@ SHUTDOWNS = {
     "killed": FINDINGS["killed"] + " unknown",
     "incomplete": "main-exited-first unknown",
     "terminated": "no-handler unknown",
-    "graceful": "pre-stop",
-    "exited": "",
+    "graceful": "pre-stop unknown",
+    "exited": "unknown",
 }
 PAIRS = [(code, cause) for code, entry in CODES.items() for cause in entry.causes]
 TEXTS = [
