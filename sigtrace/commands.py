@@ -83,6 +83,22 @@ def ask_runtimes() -> list[SocketStatus]:
     return [probe(socket) for socket in find()]
 
 
+def nameless(chosen: WorkloadFilter, sockets: Sequence[str]) -> str:
+    """Why a choice by name may match nothing here, and what to do; empty if there is a runtime to ask, or no need."""
+    if not chosen.by_name or sockets or find():
+        return ""
+    return (
+        f"no runtime's socket was found, so names of pods and containers are unknown and {chosen.words} may match "
+        "nothing: give --runtime-socket, or --container with the beginning of an id"
+    )
+
+
+def _ready(capture: Capture, chosen: WorkloadFilter, sockets: Sequence[str]) -> None:
+    capture.ready()
+    if reason := nameless(chosen, sockets):
+        tell(reason)
+
+
 def until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:
     """Asked to stop, out of time, or nobody reads what we would write (`| head`), even while there is nothing to."""
     end = time.monotonic() + duration_s if duration_s else None
@@ -136,7 +152,7 @@ def watch(
             with Capture(backend, options, sinks, thresholds=thresholds, sockets=sockets) as capture:
                 if export:
                     sinks += [Filtered(exported, chosen) for exported in export.sinks(capture)]
-                capture.ready()
+                _ready(capture, chosen, sockets)
                 capture.run(until(stop, duration_s))
                 capture.finish()
         finish_writing(writer)
@@ -202,7 +218,7 @@ def trace(
                 sink = EventText(writer, Style.of(sys.stdout), shown)
             with Capture(backend, options, [], sockets=sockets) as capture:
                 capture.sinks.append(Filtered(sink, chosen, None if chosen.is_open else capture.judged))
-                capture.ready()
+                _ready(capture, chosen, sockets)
                 if command:
                     command.release()
                     _follow(command, capture, stop, duration_s)

@@ -10,15 +10,20 @@ A key is an option's long name, with ``-`` or ``_``. The command line and SIGTRA
 from __future__ import annotations
 
 import difflib
+import os
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sigtrace.errors import UsageError
 from sigtrace.model.text import printable
 
 #: Larger is no configuration; /dev/zero is none either.
 _MAX_BYTES = 1 << 20
+#: Pipes that are open already, of `<(…)` and `|`: somebody writes to them.
+_OPEN: Final = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,23 @@ class Config:
         return name
 
 
+def _at_once(path: str, flags: int) -> int:
+    """A named pipe that nobody writes to is opened, too: without O_NONBLOCK that would wait for ever (fifo(7))."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
 def load(path: str, commands: Iterable[str]) -> Config:
     """Reads a file. Raises UsageError if it is missing, no TOML, or has a table that is named after no command."""
     shown = printable(path)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
+            if stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+                if not path.startswith(_OPEN):
+                    raise UsageError(
+                        f"cannot read the configuration {shown}: it is a named pipe, and perhaps nobody writes to it",
+                        next_step="give a file, or /dev/stdin",
+                    )
+                os.set_blocking(file.fileno(), True)
             raw = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)

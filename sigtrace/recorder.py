@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sigtrace import __version__
 from sigtrace.capture import Capture, tell
-from sigtrace.commands import SHOWN, Stop, finish_writing, stop_signals, until
+from sigtrace.commands import SHOWN, Stop, finish_writing, nameless, stop_signals, until
 from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain
 from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, RunError
@@ -79,6 +79,8 @@ def record(
             ) as capture:
                 recording.start(header_here(thresholds))
                 capture.ready()
+                if reason := nameless(chosen, sockets):
+                    tell(reason)
                 capture.run(_done(path, stop, duration_s))
                 capture.finish()
             recording.close()

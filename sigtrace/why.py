@@ -184,6 +184,8 @@ def _notes(agent: Status, since_ns: int, unknown: int) -> list[str]:
         for gap in agent.gaps
         if gap.until_ns > max(since_ns, agent.oldest_wall_ns)
     ]
+    if agent.chosen:
+        notes.append(f"note: the agent runs with {printable(agent.chosen)}: of others it keeps nothing")
     if agent.lost:
         causes = ", ".join(f"{count:,} {cause}" for cause, count in sorted(agent.lost.items()))
         notes.append(f"note: the agent could not be told of {_many(sum(agent.lost.values()), 'event')}: {causes}")

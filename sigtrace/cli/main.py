@@ -47,8 +47,8 @@ _UNWRITABLE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; ``argv`` without the program's name."""
     args = list(sys.argv[1:] if argv is None else argv)
-    _prepare()
     try:
+        _prepare()
         status = _invoke(list(args))  # click eats the list it is given
         sys.stdout.flush()
     except click.exceptions.Exit as done:
@@ -68,6 +68,8 @@ def _prepare() -> None:
     # As PID 1 of a container we would be deaf to SIGTERM without a handler; commands that clean up set their own.
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.stdout is None:  # started with >&-
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it stays open
     for stream in (sys.stdout, sys.stderr):

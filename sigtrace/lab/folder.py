@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +22,27 @@ if TYPE_CHECKING:
 
 # Its stdin closes when the lab dies.
 _JANITOR: Final = 'read -r word; [ "$word" = bye ] || exec "$2" -rf -- "$1"'
+_PREFIX: Final = "sigtrace-lab-"
+#: Younger ones may not be locked yet, s.
+_YOUNG_S: Final = 60.0
+
+
+def sweep() -> None:
+    """Removes folders whose owner and whose janitor were both killed: nobody has them locked any more."""
+    for entry in os.scandir(tempfile.gettempdir()):
+        # Of others there is nothing to remove: anybody may give a folder such a name.
+        if not entry.name.startswith(_PREFIX) or not entry.is_dir(follow_symlinks=False):
+            continue
+        with contextlib.suppress(OSError):
+            fd = os.open(entry.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                status = os.fstat(fd)
+                ours = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == stat.S_IRWXU
+                if ours and time.time() - status.st_mtime > _YOUNG_S:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(entry.path, ignore_errors=True)
+            finally:
+                os.close(fd)
 
 
 class Folder:
@@ -27,12 +51,16 @@ class Folder:
     def __init__(self, files: Mapping[str, str]) -> None:
         self._files = files
         self._control = -1
+        self._lock = -1
         self._janitor: Child | None = None
         self.path: Path | None = None
 
     def __enter__(self) -> Path:
-        self.path = Path(tempfile.mkdtemp(prefix="sigtrace-lab-"))
+        sweep()
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
         try:
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
             self._guard(self.path)
             self._furnish(self.path)
         except BaseException:
@@ -71,6 +99,9 @@ class Folder:
                 os.write(self._control, b"bye\n")
             os.close(self._control)
             self._control = -1
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
         if self._janitor:
             self._janitor.wait(PATIENCE_S, f"the janitor of {self.path}")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from sigtrace.model.finding import Verdict
+from sigtrace.model.text import printable
 from sigtrace.model.workload import Observation, Workload
+
+_ID: Final = re.compile("[0-9a-f]{4,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,17 @@ class WorkloadFilter:
     def is_open(self) -> bool:
         """Whether everything passes."""
         return not (self.container or self.pod or self.namespace or self.runtime)
+
+    @property
+    def words(self) -> str:
+        """As options say it: ``--pod api --namespace default``; empty: everything passes. Printable."""
+        given = {"container": self.container, "pod": self.pod, "namespace": self.namespace, "runtime": self.runtime}
+        return " ".join(f"--{name} {printable(value)}" for name, value in given.items() if value)
+
+    @property
+    def by_name(self) -> bool:
+        """Whether it takes names to decide, which only a runtime knows; a container's id is in its cgroup's name."""
+        return bool(self.pod or self.namespace or (self.container and not _ID.fullmatch(self.container)))
 
     def workload(self, workload: Workload | None) -> bool:
         """Whether this one is meant."""

@@ -63,6 +63,11 @@ _SIGNAL: Final = re.compile(r"(?:SIG)?[A-Z]{2,6}\d{0,2}|\d{1,3}[smhd]?")
 _LETTER: Final = re.compile(r"-[a-zA-Z]")
 _SHELL_OPTIONS: Final = re.compile(r"[-+][abcefhilmnoprstuvx]{1,5}")
 _FILE: Final = re.compile(r"[\w./][\w./-]{0,254}")
+#: A program's name or path; ``nginx:`` and ``(sd-pam)`` are what some make of theirs.
+_NAME: Final = re.compile(r"(?:[\w./+~-]+:?|\([\w-]+\))?")
+_NAME_PART: Final = re.compile(r"([\w./+~-]*)(=|://)?")
+#: Longer is no program's name, but perhaps a token.
+_NAME_MAX: Final = 64
 _ASSIGNED: Final = re.compile(r"[A-Za-z_]\w*\+?=")
 #: In a shell's words: the value may go on behind the next blank.
 _QUOTING: Final = re.compile(r"['\"`$\\(]")
@@ -106,9 +111,13 @@ def _name(word: str) -> str:
 def _program(word: str) -> str:
     """A program's path. What it may have written over it since: its title, without what is not known."""
     first, *rest = word.split() or [""]
-    cut = re.split(r"[=@]|://", first)[0]
-    if cut != first:
-        return cut + HIDDEN
+    if not _NAME.fullmatch(first):
+        # NAME=value, app:port, scheme://…: what stands in front is a name. In front of @ it may be a secret.
+        cut, mark = _NAME_PART.match(first).groups()  # type: ignore[union-attr]  # it matches anything
+        secret = len(cut) > _NAME_MAX or ("@" in first and mark is None)
+        return ("" if secret else cut) + HIDDEN
+    if len(first.rpartition("/")[2]) > _NAME_MAX:
+        return HIDDEN
     kept: list[str] = []
     for one in rest:
         if one not in _TITLES:

@@ -58,9 +58,10 @@ def _mounts(mountinfo: str, is_root: Callable[[str], bool]) -> tuple[str, dict[s
     """(the v2 mount, v1 controller → mount). A mount of a hierarchy's root wins over one of a part of it."""
     v2 = ""
     v1: dict[str, str] = {}
-    lines = [line.split(" ") for line in mountinfo.splitlines()]
+    # By "\n" alone: a directory that somebody has mounted may be named with any other line break.
+    lines = [line.split(" ") for line in mountinfo.split("\n")]
     found = []
-    for fields in (f for f in lines if "-" in f and len(f) > 9):
+    for fields in (f for f in lines if "-" in f[:-1] and len(f) > 9):
         kind, options = fields[fields.index("-") + 1], fields[-1]
         if kind in ("cgroup", "cgroup2"):
             # proc(5): space, tab, newline and backslash are written in octal.
@@ -76,7 +77,7 @@ def _mounts(mountinfo: str, is_root: Callable[[str], bool]) -> tuple[str, dict[s
 
 
 def _number(own_cgroups: str, controller: str) -> int | None:
-    for line in own_cgroups.splitlines():
+    for line in own_cgroups.split("\n"):
         number, _, rest = line.partition(":")
         if controller in rest.split(":", 1)[0].split(",") and number.isdecimal():
             return int(number)

@@ -66,9 +66,10 @@ class Row:
     outcome: str = ""
     """of its shutdown"""
     main: Task | None = None
-    signals: int = 0
-    exits: int = 0
-    rate: float = 0.0
+    signals: int | None = 0
+    """None, and likewise of the two below: nobody counts them"""
+    exits: int | None = 0
+    rate: float | None = 0.0
     """signals a second, over the last interval"""
     history: tuple[int, ...] = ()
     """rates, rounded, the newest last; HISTORY at most, leading zeros left out"""

@@ -22,12 +22,25 @@ _TITLES: Final = {
     "events-lost": "events were lost",
 }
 
+#: Shorter is no time for a person.
+_AT_ONCE_S: Final = 0.001
+
 
 def seconds(value: float | None) -> str:
     """``0.004`` → ``4 ms``, ``30.012`` → ``30.0 s``."""
     if value is None:
         return "an unknown time"
-    return f"{value:.1f} s" if value >= 0.1 else f"{value * 1000:.0f} ms" if value >= 0.001 else "under 1 ms"
+    return f"{value:.1f} s" if value >= 0.1 else f"{value * 1000:.0f} ms" if value >= _AT_ONCE_S else "under 1 ms"
+
+
+def after(value: float | None) -> str:
+    """``after 30.0 s``, ``at once``."""
+    return "at once" if value is not None and value < _AT_ONCE_S else f"after {seconds(value)}"
+
+
+def within(value: float | None) -> str:
+    """``in 30.0 s``, ``at once``."""
+    return "at once" if value is not None and value < _AT_ONCE_S else f"in {seconds(value)}"
 
 
 def _name(task: Task | None) -> str:
@@ -37,10 +50,10 @@ def _name(task: Task | None) -> str:
 def headline(shutdown: Shutdown) -> str:
     """The outcome."""
     name = signals.name(shutdown.stop_signo) if shutdown.stop_signo else "a stop signal"
-    took = seconds(shutdown.duration_s)
+    took = within(shutdown.duration_s)
     outcome, cause = shutdown.outcome, shutdown.cause or ""
     if outcome == "escalated":
-        return f"SIGKILL after {seconds(shutdown.grace_s)}: {_escalated(shutdown, name)}"
+        return f"SIGKILL {after(shutdown.grace_s)}: {_escalated(shutdown, name)}"
     if outcome == "killed":
         return _killed(shutdown, cause)
     if outcome == "oom":
@@ -51,11 +64,11 @@ def headline(shutdown: Shutdown) -> str:
         abort = "abort() as PID 1, " if cause == "abort-as-pid1" else ""
         return f"crashed: {abort}{shutdown.wait_status}"
     if outcome == "incomplete":
-        return f"left in {took}, before the others: they were torn down at work"
+        return f"left {took}, before the others: they were torn down at work"
     if outcome == "graceful":
-        return f"graceful: a command from outside stopped it ({cause})" if cause else f"graceful in {took}"
+        return f"graceful: a command from outside stopped it ({cause})" if cause else f"graceful {took}"
     if outcome == "terminated":
-        return f"ended by {name}'s default action in {took}: nothing was cleaned up"
+        return f"ended by {name}'s default action {took}: nothing was cleaned up"
     return f"{outcome}: {shutdown.wait_status}"
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from sigtrace.model import signals
 from sigtrace.model.finding import Ended, ProcessEnd, Shutdown
-from sigtrace.sinks.headlines import seconds
+from sigtrace.sinks.headlines import after, seconds
 
 #: Faster than endpoints follow: kube-proxies and load balancers are told at the same time as the container.
 _TOO_FAST_S: Final = 1.0
@@ -74,15 +74,16 @@ def _last(shutdown: Shutdown) -> str:
 def _told(process: ProcessEnd, began_ns: int | None) -> str:
     if process.signalled_wall_ns is None:
         return "never told"
-    after = (process.signalled_wall_ns - began_ns) / 1e9 if began_ns is not None else None
-    return f"told {seconds(max(0.0, after))} after the stop signal" if after is not None else "told"
+    if began_ns is None:
+        return "told"
+    passed_s = max(0.0, (process.signalled_wall_ns - began_ns) / 1e9)
+    return f"told {seconds(passed_s)} after the stop signal"
 
 
 def _end(process: ProcessEnd, began_ns: int | None) -> str:
     if process.ended in (Ended.KILLED, Ended.TORN_DOWN, None):
         return "still at work when SIGKILL came"
-    after = ((process.exited_wall_ns or 0) - began_ns) / 1e9 if began_ns is not None else None
-    return f"ended after {seconds(after)}" if after is not None else "ended"
+    return "ended" if began_ns is None else f"ended {after(((process.exited_wall_ns or 0) - began_ns) / 1e9)}"
 
 
 def _own_timeout(shutdown: Shutdown) -> str:

@@ -13,7 +13,7 @@ from sigtrace.model.ids import in_shutdown
 from sigtrace.model.text import columns, command_line
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import LineWriter
-from sigtrace.sinks.headlines import headline, seconds, title
+from sigtrace.sinks.headlines import after, headline, seconds, title
 from sigtrace.sinks.notes import notes
 from sigtrace.sinks.style import Style
 from sigtrace.sinks.text import clock
@@ -125,8 +125,8 @@ def _over(shutdown: Shutdown) -> str:
         return ""
     if shutdown.cause in ("grace-shortened", "pre-stop-overran"):
         limit = f" of {shutdown.grace_limit_s:g} s" if shutdown.grace_limit_s else ""
-        return f" after {seconds(shutdown.grace_s)}{limit}"
-    return f"; the grace period was over after {seconds(shutdown.grace_s)}"
+        return f" {after(shutdown.grace_s)}{limit}"
+    return f"; the grace period was over {after(shutdown.grace_s)}"
 
 
 def _rest(shutdown: Shutdown, style: Style) -> list[str]:

@@ -25,6 +25,8 @@ _STEP_S: Final = 0.5
 #: Nothing new for so long (s), though the agent is there: it is said.
 _QUIET_S: Final = 5.0
 
+_NAMELESS: Final = "names are unknown: no runtime's socket (--runtime-socket)"
+
 
 class Chosen:
     """The user's choice of a snapshot; the same one for the same one."""
@@ -65,6 +67,11 @@ class CaptureFeed:
         self._overview.newest(0)
         self._chosen = Chosen(chosen)
         self._sockets = sockets
+        self._nameless = ""
+        if chosen.by_name:
+            from sigtrace.commands import nameless  # its imports take longer than the first frame may
+
+            self._nameless = _NAMELESS if nameless(chosen, sockets) else ""
         self._end = threading.Event()
         self._opened = threading.Event()
         self._failure: BaseException | None = None
@@ -101,7 +108,10 @@ class CaptureFeed:
     @property
     def state(self) -> str:
         """As Feed says."""
-        return f"capture ended: {self._failure}" if self._failure else ""
+        if self._failure:
+            return f"capture ended: {self._failure}"
+        shown = self._chosen.of(self._overview.newest(0))
+        return self._nameless if shown is not None and not shown.rows else ""
 
     def verdicts(self) -> list[Verdict]:
         """As Feed says."""

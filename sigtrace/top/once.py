@@ -58,13 +58,13 @@ def json_line(snapshot: Snapshot) -> str:
     return json.dumps(as_plain(snapshot), separators=(",", ":"))
 
 
-def frame_text(snapshot: Snapshot, style: Style, state: str = "") -> list[str]:
-    """Header, containers with the worst first, and the last verdicts."""
+def frame_text(snapshot: Snapshot, style: Style, state: str = "", empty: str = "no container is running") -> list[str]:
+    """Header, containers with the worst first, and the last verdicts. ``empty``: what stands for no container."""
     layout = Layout.of(style.width)
     lines = [header(snapshot, style.width, state=state), layout.head("", reverse=False)]
     lines += [layout.row(row, snapshot.wall_ns) for row in ordered(snapshot.rows, "t", reverse=False)]
     if not snapshot.rows:
-        lines.append([("no container is running", "dim")])
+        lines.append([(empty, "dim")])
     if snapshot.briefs:
         lines += [[("", "")], [("verdicts, the newest first", "bold")]]
         lines += [brief_line(brief, snapshot.wall_ns, style.width) for brief in snapshot.briefs[:_BRIEFS]]

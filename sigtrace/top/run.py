@@ -49,11 +49,12 @@ def top(
         chosen=chosen,
         sockets=sockets,
     )
+    empty = f"no container matches {chosen.words}" if chosen.words else "no container is running"
     try:
         if plain:
-            _print(feed, output)
+            _print(feed, output, empty)
         else:
-            _show(feed)
+            _show(feed, empty)
     finally:
         feed.close()
     return EXIT_OK
@@ -93,7 +94,7 @@ def _feed(
     return CaptureFeed(backend, chosen, sockets, os.uname().nodename)
 
 
-def _print(feed: Feed, output: str) -> None:
+def _print(feed: Feed, output: str, empty: str) -> None:
     from sigtrace.top.live import CaptureFeed
 
     try:
@@ -103,19 +104,20 @@ def _print(feed: Feed, output: str) -> None:
     if isinstance(feed, CaptureFeed):
         feed.check()
     snapshot = two_snapshots(feed)
-    lines = [json_line(snapshot)] if output == "json" else frame_text(snapshot, Style.of(sys.stdout), feed.state)
+    style = Style.of(sys.stdout)
+    lines = [json_line(snapshot)] if output == "json" else frame_text(snapshot, style, feed.state, empty)
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
 
 
-def _show(feed: Feed) -> None:
+def _show(feed: Feed, empty: str) -> None:
     try:
         from sigtrace.tui.app import Top
     except ImportError as error:
         raise _missing(error) from error
     for name in ("COLUMNS", "LINES"):  # what the terminal says of itself holds, now and after it was resized
         os.environ.pop(name, None)
-    app = Top(feed)
+    app = Top(feed, empty)
     app.run()
     if app.failure is not None:
         raise app.failure

@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from textual.app import App
 from textual.binding import Binding, BindingType
 
-from sigtrace.model.overview import Brief, Row, Snapshot
+from sigtrace.model.overview import Snapshot
 from sigtrace.tui.bar import Bar, Keys
-from sigtrace.tui.cells import SORTS, Layout, brief_line, chosen, ordered
+from sigtrace.tui.cells import SORTS, Layout
 from sigtrace.tui.cutoff import is_cut_off, notice_size, silence
 from sigtrace.tui.filterline import FilterLine
 from sigtrace.tui.grid import Grid
-from sigtrace.tui.header import header
 from sigtrace.tui.help import help_lines
-from sigtrace.tui.lines import Line, fit
 from sigtrace.tui.page import Reader
 from sigtrace.tui.readers import container_reader, verdict_reader
+from sigtrace.tui.view import View
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -34,6 +33,8 @@ _EAGER_S: Final = 0.02
 _POLL_S: Final = 0.2
 #: By then a terminal that was given back has its other screen again.
 _RESUMED_S: Final = 0.3
+#: Lines of a screen that has one to spare for what to do.
+_ROOMY: Final = 16
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -53,7 +54,8 @@ class Top(App[None]):
         Binding("ctrl+z", "suspend_process", priority=True, show=False),
         Binding("ctrl+l", "repaint", show=False),
         Binding("question_mark,f1", "help", show=False),
-        Binding("slash,f", "filter", show=False),
+        # First of all: the keys right behind it (a fast hand, a paste) are for the line that it opens.
+        Binding("slash,f", "filter", show=False, priority=True),
         Binding("escape", "clear", show=False),
         Binding("p,space", "pause", show=False),
         Binding("r", "reverse", show=False),
@@ -67,60 +69,35 @@ class Top(App[None]):
         *(Binding(key, f"sort('{key}')", show=False) for key in SORTS),
     ]
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, empty: str = "no container is running") -> None:
+        """``empty``: what is said where there is no container."""
         # The terminal's own colours, whatever they are: light and dark, 8, 16, 256 or all of them, and NO_COLOR.
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self._feed = feed
         self._seen: tuple[Snapshot | None, str, object] = (None, "", None)
-        self._snapshot: Snapshot | None = None
-        self._paused = False
-        self._sort, self._reverse = "t", False
-        self._words: list[str] = []
-        self._rows: dict[Hashable, Row] = {}
-        self._briefs: dict[Hashable, Brief] = {}
-        self._layout_of = Layout.of(80)
+        self._none = empty
+        self.view = View()
         self._sized = (0, 0)
         """what it was laid out for; App.size is what the terminal has"""
         self.failure: BaseException | None = None
 
     def compose(self) -> ComposeResult:
-        """Header, containers, verdicts, the filter when it is open, keys."""
-        yield Bar(self._head, id="head")
-        yield Grid(self._row_line, "no container is running", id="containers")
-        yield Bar(self._between, id="between")
-        yield Grid(self._brief_line, "no verdict yet", id="verdicts")
+        """Header, containers, verdicts, what to do, the filter when it is open, keys."""
+        view, feed = self.view, self._feed
+        yield Bar(lambda width: view.head(width, feed.state), id="head")
+        yield Grid(view.row_line, self._none, id="containers")
+        yield Bar(lambda width: view.between(width, feed.player), id="between")
+        yield Grid(view.brief_line, "no verdict yet", id="verdicts")
+        yield Bar(lambda width: view.mend_line(self._under_cursor(), width), id="mend")
         yield FilterLine(self._filter_left, id="line")
-        yield Keys(self._keys, id="keys")
+        yield Keys(lambda: view.keys(feed.player), id="keys")
 
-    # What is seen.
-
-    def _head(self, width: int) -> Line:
-        shown = len(self._rows) if self._words else -1
-        return header(self._snapshot, width, shown=shown, state=self._feed.state, paused=self._paused)
-
-    def _between(self, width: int) -> Line:
-        words = f" filter: {' '.join(self._words)} (Esc clears it)" if self._words else ""
-        play = ""
-        if (player := self._feed.player) is not None:
-            at, whole = player.place
-            play = f" {at:.0f} s{f' of {whole:.0f} s' if whole else ''} ×{player.speed:g}"
-            play += " held" if player.paused else ""
-        return [(fit(f"── verdicts{play}{words} ".ljust(width, "─"), width), "bold")]
-
-    def _row_line(self, key: Hashable, _width: int) -> Line:
-        return self._layout_of.row(self._rows[key], self._snapshot.wall_ns if self._snapshot else 0)
-
-    def _brief_line(self, key: Hashable, width: int) -> Line:
-        return brief_line(self._briefs[key], self._snapshot.wall_ns if self._snapshot else 0, width)
-
-    def _keys(self) -> list[tuple[str, str, str]]:
-        hold = "go on" if self._paused else "hold"
-        keys = [("?", "help", "app.help"), ("q", "quit", "app.quit"), ("/", "filter", "app.filter")]
-        keys += [("p", hold, "app.pause"), ("⏎", "story", "app.open"), ("Tab", "verdicts", "app.other")]
-        if self._feed.player is not None:
-            return [*keys, ("←→", "seek", "app.seek(10)"), ("+-", "speed", "app.speed(2)")]
-        return [*keys, ("t n s d k z l", "sort", "app.sort('t')"), ("r", "reverse", "app.reverse")]
+    def _under_cursor(self) -> Hashable | None:
+        """The container or the verdict that keys are for."""
+        main = self.screen_stack[0]
+        verdicts = main.query_one("#verdicts", Grid)
+        return verdicts.key if verdicts.has_focus else main.query_one("#containers", Grid).key
 
     # How it lives.
 
@@ -157,7 +134,7 @@ class Top(App[None]):
                 self._end()
                 return
             notice_size(*self._sized)
-        if self._snapshot is None and self._feed.failure is not None:
+        if self.view.snapshot is None and self._feed.failure is not None:
             self.failure = self._feed.failure  # there will be nothing to show: it is told as other commands do
             self.exit()
             return
@@ -173,32 +150,27 @@ class Top(App[None]):
             self._timer.stop()
             self._timer = self.set_interval(_POLL_S, self._poll)
         self._seen = news
-        if not self._paused or self._snapshot is None:
-            self._snapshot = news[0]
+        if not self.view.paused or self.view.snapshot is None:
+            self.view.snapshot = news[0]
         self._refresh()
 
     def on_resize(self, event: Resize) -> None:
         """Other columns have room now."""
         self._sized = event.size
-        self._layout_of = Layout.of(max(event.size.width - 1, 20))
+        self.view.layout = Layout.of(max(event.size.width - 1, 20))
+        self.screen_stack[0].query_one("#mend").display = event.size.height >= _ROOMY
         self._refresh()
         self.call_after_refresh(self.action_repaint)
 
     def _refresh(self) -> None:
         """What changed on the table is drawn; a page that is open over it as well."""
-        main = self.screen_stack[0]
-        snapshot = self._snapshot
-        if snapshot is not None:
-            rows = ordered(chosen(snapshot, self._words), self._sort, reverse=self._reverse)
-            self._rows = {row.workload.cgroup_id: row for row in rows}
-            meant = self._rows
-            briefs = [b for b in snapshot.briefs if not self._words or b.cgroup_id in meant]
-            self._briefs = {brief.key: brief for brief in briefs}
-            head = self._layout_of.head(self._sort, reverse=self._reverse)
+        main, view = self.screen_stack[0], self.view
+        view.arrange()
+        if view.snapshot is not None:
             containers = main.query_one("#containers", Grid)
-            containers.empty = "no container matches the filter" if self._words else "no container is running"
-            containers.show(list(self._rows), head)
-            main.query_one("#verdicts", Grid).show(list(self._briefs))
+            containers.empty = "no container matches the filter" if view.words else self._none
+            containers.show(list(view.rows), view.columns())
+            main.query_one("#verdicts", Grid).show(list(view.briefs))
         for bar in main.query(Bar):
             bar.redraw()
         if isinstance(self.screen, Reader):
@@ -209,7 +181,9 @@ class Top(App[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Over a page only the page's keys work, and those that end the program."""
         del parameters
-        return len(self.screen_stack) < 2 or action in ("quit", "suspend_process", "repaint")
+        if len(self.screen_stack) > 1:
+            return action in ("quit", "suspend_process", "repaint")
+        return action != "filter" or not self.query_one(FilterLine).has_class("open")  # there it is text
 
     def _resumed(self) -> None:
         """The shell has written over the screen, and textual draws only what it takes for changed."""
@@ -223,13 +197,12 @@ class Top(App[None]):
 
     def action_sort(self, key: str) -> None:
         """By this column; again: the other way round."""
-        self._reverse = not self._reverse if key == self._sort else False
-        self._sort = key
+        self.view.sort_by(key)
         self._refresh()
 
     def action_reverse(self) -> None:
         """The other way round."""
-        self._reverse = not self._reverse
+        self.view.reverse = not self.view.reverse
         self._refresh()
 
     def action_pause(self) -> None:
@@ -237,8 +210,8 @@ class Top(App[None]):
         if (player := self._feed.player) is not None:
             player.paused = not player.paused
         else:
-            self._paused = not self._paused
-            self._snapshot = self._snapshot if self._paused else self._seen[0]
+            self.view.paused = not self.view.paused
+            self.view.snapshot = self.view.snapshot if self.view.paused else self._seen[0]
         self._refresh()
 
     def action_seek(self, seconds: float) -> None:
@@ -269,7 +242,7 @@ class Top(App[None]):
 
     def action_filter(self) -> None:
         """A line to type in."""
-        self.query_one(FilterLine).open(" ".join(self._words))
+        self.query_one(FilterLine).open(" ".join(self.view.words))
 
     def action_clear(self) -> None:
         """All containers again."""
@@ -277,7 +250,7 @@ class Top(App[None]):
 
     def on_filter_line_typed(self, typed: FilterLine.Typed) -> None:
         """As you type."""
-        self._words = typed.text.casefold().split()
+        self.view.words = typed.text.casefold().split()
         self._refresh()
 
     def _filter_left(self) -> None:
@@ -286,14 +259,18 @@ class Top(App[None]):
 
     def on_grid_head_clicked(self, click: Grid.HeadClicked) -> None:
         """Sorted by that column."""
-        column = self._layout_of.column_at(click.x)
+        column = self.view.layout.column_at(click.x)
         if column is not None and column.key:
             self.action_sort(column.key)
+
+    def on_grid_moved(self) -> None:
+        """Another container or verdict has the cursor."""
+        self.screen_stack[0].query_one("#mend", Bar).redraw()
 
     def on_grid_opened(self, opened: Grid.Opened) -> None:
         """A container or a verdict."""
         if opened.grid.id == "containers":
-            row = self._rows[opened.key]
-            self.push_screen(container_reader(self._feed, row, lambda: self._snapshot))
+            row = self.view.rows[opened.key]
+            self.push_screen(container_reader(self._feed, row, lambda: self.view.snapshot))
         else:
-            self.push_screen(verdict_reader(self._feed, self._briefs[opened.key]))
+            self.push_screen(verdict_reader(self._feed, self.view.briefs[opened.key]))

@@ -10,12 +10,25 @@ from sigtrace.model.causes import Severity
 from sigtrace.model.overview import Brief, Row, Snapshot
 from sigtrace.tui.lines import Line, clean, fit, width_of
 
+#: Verdicts where there is no room for their code.
+_SHORT: Final = {
+    "crash-masked": "masked",
+    "events-lost": "lost",
+    "signal-dropped": "dropped",
+    "signal-ignored": "ignored",
+    "signal-not-forwarded": "not told",
+    "signal-pending": "pending",
+    "stop-unanswered": "unanswered",
+    "zombie-unreaped": "zombies",
+}
 MARKS: Final = {Severity.ERROR: "✗", Severity.WARNING: "!", Severity.INFO: "·"}
 COLOURS: Final = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
 _BARS: Final = "▁▂▃▄▅▆▇█"
+UNKNOWN: Final = "–"
 _GAP: Final = 1
 #: Of a title: what a container's name has at least.
 _NAME_LEAST: Final = 8
+_MINUTE_NS: Final = 60_000_000_000
 
 
 def age(seconds: float) -> str:
@@ -27,8 +40,10 @@ def age(seconds: float) -> str:
     return f"{int(seconds / 3600)}h" if seconds < 360_000 else f"{min(int(seconds / 86_400), 999)}d"
 
 
-def number(value: float) -> str:
-    """``0`` is left out; ``12.3k`` ``4.5M``: five columns at most."""
+def number(value: float | None) -> str:
+    """``0`` is left out; ``12.3k`` ``4.5M``: five columns at most; ``–``: unknown."""
+    if value is None:
+        return UNKNOWN
     if value < 0.05:
         return ""
     if value < 10 and value != int(value):
@@ -66,7 +81,8 @@ def last_of(row: Row, now_ns: int, width: int) -> str:
         return fit("", width)
     ago = age((now_ns - row.last.wall_ns) / 1e9)
     room = width - width_of(ago) - 1
-    word = row.last.text if room >= 30 else row.last.code
+    code = row.last.code
+    word = row.last.text if room >= 30 else code if width_of(code) <= room else _SHORT.get(code, code)
     return f"{fit(word, room)} {ago}"
 
 
@@ -92,6 +108,14 @@ def _count(name: str) -> Callable[[Row, int, int], str]:
     return lambda row, _, width: fit(number(getattr(row, name)), width, right=True)
 
 
+def _rate(row: Row, _now_ns: int, width: int) -> str:
+    return fit("gone" if row.ended_wall_ns else number(row.rate), width, right=True)
+
+
+def _spark(row: Row, _now_ns: int, width: int) -> str:
+    return spark(() if row.ended_wall_ns else row.history, width)
+
+
 def _oldest(row: Row, now_ns: int, width: int) -> str:
     if not row.zombies:
         return fit("", width)
@@ -100,11 +124,14 @@ def _oldest(row: Row, now_ns: int, width: int) -> str:
 
 def _trouble(row: Row) -> Any:
     last = row.last.wall_ns if row.last else 0
-    return (-(row.worst or 0), -row.troubles, -last, row.workload.title, row.workload.cgroup_id)
+    # What happened last stands first, by the minute: a storm of verdicts must not throw the rows about. And what can
+    # still be helped stands before what is gone.
+    gone = bool(row.ended_wall_ns)
+    return (-(row.worst or 0), -(last // _MINUTE_NS), gone, -row.troubles, row.workload.title, row.workload.cgroup_id)
 
 
 def _most(name: str) -> Callable[[Row], Any]:
-    return lambda row: (-getattr(row, name), *_trouble(row))
+    return lambda row: (-(getattr(row, name) or 0), *_trouble(row))
 
 
 def _mark(row: Row, _now_ns: int, width: int) -> str:
@@ -118,12 +145,12 @@ def _state(row: Row, now_ns: int, width: int) -> str:
 
 
 COLUMNS: Final = (
-    Column("t", "", "trouble, the worst first", 1, _mark, _trouble),
+    Column("t", "", "trouble: the worst first, and of equals the last", 1, _mark, _trouble),
     Column("n", "POD · CONTAINER", "name", 0, lambda r, _, w: title(r.workload.title, w), lambda r: r.workload.title),
     Column("i", "RUNTIME", "runtime", 10, lambda r, _, w: fit(r.workload.runtime or "", w), lambda r: (
         r.workload.runtime or "~", r.workload.title), least=140),
-    Column("s", "SIG/S", "signals a second", 5, _count("rate"), _most("rate")),
-    Column("", "", "the same over time", 6, lambda r, _, w: spark(r.history, w), _most("rate"), "cyan"),
+    Column("s", "SIG/S", "signals a second", 5, _rate, _most("rate")),
+    Column("", "", "the same over time", 6, _spark, _most("rate"), "cyan"),
     Column("d", "DROP", "signals that PID 1 never heard", 4, _count("dropped"), _most("dropped"), "red"),
     Column("e", "ESC", "stops that SIGKILL had to end", 3, _count("escalated"), _most("escalated"), "red"),
     Column("k", "KILL", "processes that got SIGKILL", 4, _count("killed"), _most("killed"), "yellow"),
@@ -175,10 +202,12 @@ class Layout:
         """A container."""
         line: Line = []
         colour = COLOURS[row.worst] if row.worst else ""
+        last = COLOURS[row.last.severity] if row.last and row.last.severity else ""
         gone = bool(row.ended_wall_ns)
         for column, width in zip(self.columns, self.widths, strict=True):
             text = column.cell(row, now_ns, width)
-            style = colour if column.key in ("t", "l") else "bold" if column.key == "n" and colour else column.style
+            own = {"t": colour, "l": last}.get(column.key)
+            style = own if own is not None else "bold" if column.key == "n" and colour else column.style
             line += [(text, f"{style} dim".strip() if gone else style), (" " * _GAP, "")]
         return line[:-1]
 

@@ -56,6 +56,9 @@ class Grid(ScrollView, can_focus=True):
             self.grid = grid
             self.key = key
 
+    class Moved(Message):
+        """The cursor went to another row, or keys came here."""
+
     class HeadClicked(Message):
         """A click on the line above the rows, at this column of the screen."""
 
@@ -135,6 +138,7 @@ class Grid(ScrollView, can_focus=True):
     def on_focus(self) -> None:
         """The cursor shows where keys go."""
         self.redraw()
+        self.post_message(self.Moved())
 
     def on_blur(self) -> None:
         """And where they don't."""
@@ -148,6 +152,7 @@ class Grid(ScrollView, can_focus=True):
             self.stays = False  # whoever is at the top wants to see the top
         self._follow()
         self.redraw()
+        self.post_message(self.Moved())
 
     def action_page(self, pages: int) -> None:
         """The cursor, so many screens down."""

@@ -30,8 +30,13 @@ def header(snapshot: Snapshot | None, width: int, *, shown: int = -1, state: str
         line += [("  ", ""), (clean(state) or "starting…", "yellow bold" if state else "dim")]
         return fit_line(line, width)
     lost = losses(snapshot)
-    alive = sum(1 for row in snapshot.rows if not row.ended_wall_ns)
-    count = f"{shown} of {len(snapshot.rows)}" if shown >= 0 else f"{alive}"
+    gone = sum(1 for row in snapshot.rows if row.ended_wall_ns)
+    alive = len(snapshot.rows) - gone
+    containers = f"{alive:,} container{'' if alive == 1 else 's'}"
+    if shown >= 0:
+        containers = f"{shown:,} of {len(snapshot.rows):,} containers"
+    elif gone:
+        containers += f", {gone:,} gone"
     left: Line = []
     if state:
         left += [("  ", ""), (f" {clean(state)} ", "yellow reverse")]
@@ -39,7 +44,7 @@ def header(snapshot: Snapshot | None, width: int, *, shown: int = -1, state: str
         left += [("  ", ""), (" PAUSED ", "reverse")]
     if lost:
         left += [("  ", ""), (f" {lost} ", "red reverse")]
-    facts: Line = [("  ", ""), (f"{count} container{'' if count == '1' else 's'}", "")]
+    facts: Line = [("  ", ""), (containers, "")]
     if snapshot.hidden:
         facts += [(f" (+{snapshot.hidden:,} not shown)", "yellow")]
     if snapshot.rate is not None:

@@ -17,6 +17,16 @@ _KEYS: Final = (
     ("?", "this; Esc leaves it"),
     ("q, Ctrl-C", "quit"),
 )
+_MARKS: Final = (
+    ("✗", "an error"),
+    ("!", "a warning"),
+    ("·", "a remark"),
+    ("✓", "as it should be"),
+    ("gone", "the container has ended; its row stays for five minutes"),
+    ("–", "nobody counts it: this backend can't"),
+    (">", "older than sigtrace"),
+    ("fix", "what to do about the container or the verdict with the cursor"),
+)
 _PLAYER: Final = (
     ("p, Space", "hold the recording, and go on"),
     ("← →", "10 s back, 10 s on; with Shift a minute"),
@@ -40,7 +50,7 @@ def help_lines(width: int, *, player: bool) -> list[Line]:
             seen = f" (from {column.least} columns on)" if column.least else ""
             lines += _entry(column.key, f"{fit(column.head, 16)}{column.about}{seen}", width, 5)
     lines += [[("", "")], [("Marks", "bold")]]
-    for mark, what in (("✗", "an error"), ("!", "a warning"), ("·", "a remark"), ("✓", "as it should be")):
+    for mark, what in _MARKS:
         lines += _entry(mark, what, width, 5)
     return lines
 

@@ -13,17 +13,21 @@ from sigtrace.model.finding import Finding, Shutdown, Verdict
 from sigtrace.model.overview import Row
 from sigtrace.model.text import command_line
 from sigtrace.model.workload import Observation, Workload
+from sigtrace.sinks.overview.rows import brief_of
 from sigtrace.sinks.story import belongs_to_shutdown, finding_story, shutdown_story
 from sigtrace.sinks.style import Style
 from sigtrace.sinks.text import event_lines
 from sigtrace.tui.cells import COLOURS, age, number, spark
 from sigtrace.tui.feed import Inside, Process
 from sigtrace.tui.lines import Line, clean, fit, of_ansi, width_of, wrapped
+from sigtrace.tui.mend import mend_row
 from sigtrace.tui.waterfall import waterfall
 
 _INDENT: Final = 11
 #: Of an argv of 4 KB.
 _ARGV_LINES: Final = 6
+#: Of the last verdict: below, it is told in full.
+_LAST_LINES: Final = 3
 _STORIES: Final = 20
 _PROCESSES_MAX: Final = 200
 _WORST: Final = {
@@ -49,7 +53,8 @@ def container_story(
     row: Row, inside: Inside | None, verdicts: Sequence[Verdict], now_ns: int, width: int
 ) -> list[Line]:
     """All of a container: who it is, what would become of its stop signal, who is in it, how it ended, the advice."""
-    lines = _who(row, now_ns, width)
+    mine = [v for v in verdicts if v.workload and v.workload.cgroup_id == row.workload.cgroup_id]
+    lines = _who(row, now_ns, width, mine)
     if inside is None:
         lines += [[("", "")], [("looking…", "dim")]]
     else:
@@ -60,7 +65,6 @@ def container_story(
             lines += _zombies(inside.audit, width)
         if inside.note:
             lines += wrapped(inside.note, width, style="dim")
-    mine = [v for v in verdicts if v.workload and v.workload.cgroup_id == row.workload.cgroup_id]
     last = next((v for v in reversed(mine) if isinstance(v, Shutdown)), None)
     if last is not None:
         lines += _section("shutdown", width) + waterfall(last, width)
@@ -87,7 +91,7 @@ def stories(verdicts: Sequence[Verdict], width: int) -> list[list[Line]]:
     return told[::-1]
 
 
-def _who(row: Row, now_ns: int, width: int) -> list[Line]:
+def _who(row: Row, now_ns: int, width: int, verdicts: Sequence[Verdict]) -> list[Line]:
     workload = row.workload
     colour = COLOURS[row.worst] if row.worst else ""
     state = f"ended {age((now_ns - row.ended_wall_ns) / 1e9)} ago: {row.outcome or 'gone'}" if row.ended_wall_ns else ""
@@ -107,7 +111,15 @@ def _who(row: Row, now_ns: int, width: int) -> list[Line]:
     ]
     told = ", ".join(f"{n:,} {what}" for n, what in counts if n) or "no trouble so far"
     lines += wrapped(told, width, _INDENT, "counts", style=colour)
-    rate = f"{row.signals:,} signals, {row.exits:,} exits; {number(row.rate) or '0'} signals/s "
+    if row.last is not None:
+        ago = age((now_ns - row.last.wall_ns) / 1e9)
+        style = COLOURS[row.last.severity] if row.last.severity else "green"
+        lines += wrapped(f"{row.last.text} ({ago} ago)", width, _INDENT, "last", style=style, most=_LAST_LINES)
+        if advice := mend_row(row, [brief_of(verdict) for verdict in verdicts]):
+            lines += wrapped(advice, width, _INDENT, "fix", style="green")
+    rate = "not counted by this backend"
+    if row.signals is not None and row.exits is not None:
+        rate = f"{row.signals:,} signals, {row.exits:,} exits; {number(row.rate) or '0'} signals/s "
     lines.append([(fit("signals", _INDENT), "dim"), (rate, ""), (spark(row.history, 32).strip(), "cyan")])
     if row.main is not None:
         argv = command_line(row.main.argv) if row.main.argv else row.main.comm

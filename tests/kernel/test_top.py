@@ -110,10 +110,9 @@ def only(tmux, name):
 def test_a_stop_that_ends_in_sigkill_is_seen_opened_and_explained(tmux, box):
     name, container = box(DEAF)
     started(tmux)
-    tmux.until(name)
-    container.stop(0.2)
-    tmux.until(f"✗ {name}", "escalated", "SIGKILL after \\d+\\.\\d s: it never heard SIGTERM")
     only(tmux, name)
+    container.stop(0.2)
+    tmux.until(f"✗ {name} +gone", "escalated", "SIGKILL after \\d+\\.\\d s: it never heard SIGTERM", "fix  exec form")
     tmux.keys("Enter")
     story = tmux.until("── shutdown", "T━+K", "never told", "sh -c")
     assert "it never heard SIGTERM" in story
@@ -201,3 +200,11 @@ def test_once_shows_what_runs_as_text_and_as_json(box):
     (row,) = [row for row in snapshot["rows"] if (row["workload"].get("cgroup") or "").endswith(name)]
     assert row["main"]["argv"] == DEAF
     assert snapshot["rate"] >= 0
+
+
+def test_a_choice_that_matches_nothing_says_so():
+    command = [*TOP.split(), "--once", "--pod", f"nobody-{os.getpid()}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert f"no container matches --pod nobody-{os.getpid()}" in ran.stdout
+    assert "no container is running" not in ran.stdout

@@ -147,6 +147,16 @@ def test_where_there_is_nothing_to_tell_it_says_what_the_agent_has_seen(service)
     assert f"it has verdicts of {BOX.title}" in out
 
 
+def test_an_agent_that_leaves_others_out_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGTRACE_SOCKET", str(tmp_path / "agent.sock"))
+    chosen = "--namespace shop\x1b"
+    service = Service(tmp_path / "agent.sock", status=lambda s: dataclasses.replace(s, chosen=chosen))
+    try:
+        assert "note: the agent runs with --namespace shop\\x1b: of others it keeps nothing" in run()[1]
+    finally:
+        service.close()
+
+
 def test_what_the_agent_lost_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("SIGTRACE_SOCKET", str(tmp_path / "agent.sock"))
     service = Service(tmp_path / "agent.sock", status=lambda s: dataclasses.replace(s, lost={"ring-full": 7}))

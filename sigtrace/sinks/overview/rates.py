@@ -15,6 +15,10 @@ class Counts(Protocol):
     """What the kernel counted (sources.base.Counts)."""
 
     @property
+    def known(self) -> bool:
+        """False: nobody counts."""
+
+    @property
     def signals(self) -> Mapping[tuple[int, int, int], int]:
         """(cgroup id, signo, result) → how many."""
 
@@ -84,6 +88,11 @@ class Rates:
     def read(self, now_ns: int, rows: Mapping[int, GrowingRow], events: int) -> None:
         """Brings each row's totals and rates up to now."""
         counts = self._counted()
+        if counts is not None and not counts.known:
+            for row in rows.values():
+                row.signals = row.exits = row.rate = None
+            self._pass(now_ns, events)
+            return
         if counts is None:
             signals = {container: told[0] for container, told in self._told.items()}
             exits = {container: told[1] for container, told in self._told.items()}
@@ -97,18 +106,22 @@ class Rates:
         elapsed_s = (now_ns - self._at_ns) / 1e9 if self._at_ns else 0.0
         for container, row in rows.items():
             # Counters of a cgroup that is gone are given back: what a row had, it keeps.
-            row.signals = max(row.signals, signals.get(container, 0))
-            row.exits = max(row.exits, exits.get(container, 0))
+            row.signals = total = max(row.signals or 0, signals.get(container, 0))
+            row.exits = max(row.exits or 0, exits.get(container, 0))
             before = self._before.get(container)
-            news = row.signals - before if before is not None else 0
+            news = total - before if before is not None else 0
             row.rate = news / elapsed_s if elapsed_s > 0 else 0.0
             if elapsed_s > 0:
                 row.history.append(round(row.rate))
-        self._before = {container: row.signals for container, row in rows.items()}
-        total = counts.signals_total if counts is not None else None
-        if total is not None and self._total_before is not None and elapsed_s > 0:
-            self.total = (total - self._total_before) / elapsed_s
-        self._total_before = total
+        self._before = {container: row.signals or 0 for container, row in rows.items()}
+        whole = counts.signals_total if counts is not None else None
+        if whole is not None and self._total_before is not None and elapsed_s > 0:
+            self.total = (whole - self._total_before) / elapsed_s
+        self._total_before = whole
+        self._pass(now_ns, events)
+
+    def _pass(self, now_ns: int, events: int) -> None:
+        elapsed_s = (now_ns - self._at_ns) / 1e9 if self._at_ns else 0.0
         self.events = (events - self._events_before) / elapsed_s if elapsed_s > 0 else 0.0
         self._events_before = events
         self._at_ns = now_ns

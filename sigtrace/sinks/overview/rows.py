@@ -35,6 +35,9 @@ _COUNTED: Final = {
     "crash-masked": "masked",
 }
 
+#: Findings whose message alone does not say what is wrong.
+_NEEDS_TITLE: Final = ("crash-masked",)
+
 _FoldKey = tuple[str, str, int, tuple[int, int] | None]
 
 
@@ -57,6 +60,7 @@ def brief_of(verdict: Verdict) -> Brief:
             shutdown=True,
         )
     over = "over: " if verdict.closing else ""
+    told = f"{title(verdict)}: " if verdict.code in _NEEDS_TITLE else ""
     return Brief(
         verdict.time_ns,
         verdict.wall_ns,
@@ -64,7 +68,7 @@ def brief_of(verdict: Verdict) -> Brief:
         verdict.cause,
         verdict.severity,
         whose,
-        cut(f"{over}{title(verdict)}: {verdict.message}", _TEXT_MAX),
+        cut(f"{over}{told}{verdict.message}", _TEXT_MAX),
         cgroup_id,
         verdict.subject.pid if verdict.subject else 0,
     )
@@ -100,8 +104,9 @@ class GrowingRow:
         self.ended_wall_ns = 0
         self.outcome = ""
         self.main: Task | None = None
-        self.signals = self.exits = 0
-        self.rate = 0.0
+        self.signals: int | None = 0
+        self.exits: int | None = 0
+        self.rate: float | None = 0.0
         self.history: deque[int] = deque(maxlen=HISTORY)
         self.dropped = self.escalated = self.killed = self.crashed = self.masked = 0
         self.zombies: dict[tuple[int, int], int] = {}

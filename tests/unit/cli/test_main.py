@@ -1,6 +1,7 @@
 """The command line as a whole: exit statuses, one clear line for each error, options from files and variables."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from sigtrace.cli import options
 from sigtrace.errors import HostError, RunError
 
 ROOT = Path(__file__).parents[3]
+#: For a command that should end at once.
+PATIENCE_S = 30
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +196,34 @@ def test_stop_signals_end_a_real_process_with_0_and_a_second_one_need_not_wait(s
         child.send_signal(signo)
         assert child.wait(10) == 0
         assert child.stderr.read() == ""
+
+
+def test_an_interrupt_while_it_is_imported_ends_it_quietly():
+    # The first thing that is imported behind the entry point is one that waits for us.
+    code = (
+        "import sys, types\nfrom sigtrace import __main__ as entry\n"
+        "class Late:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'sigtrace.cli.main':\n"
+        "            print('importing', flush=True)\n"
+        "            sys.stdin.read()\n"
+        "sys.meta_path.insert(0, Late())\nsys.exit(entry.main())"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout.readline() == "importing\n"
+        child.send_signal(signal.SIGINT)
+        assert (child.wait(PATIENCE_S), child.stderr.read()) == (0, "")
+
+
+def test_whoever_starts_it_with_sigint_ignored_keeps_it_so():
+    code = "import signal, sys\nfrom sigtrace.__main__ import main\nsys.argv[1:] = ['explain', '1']\nmain()\n"
+    code += "print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert ran.stdout.splitlines()[-1:] == ["True"], ran.stderr
 
 
 def test_a_reader_that_goes_away_ends_it_quietly():
@@ -381,6 +412,21 @@ def test_a_file_that_cannot_be_read_is_named(run, path, reason):
     assert status == 2
     assert err.startswith("sigtrace: cannot read the configuration ")
     assert reason in err
+
+
+def test_a_named_pipe_is_no_configuration_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-m", "sigtrace", "--config", str(tmp_path / "pipe"), "explain", "1"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "it is a named pipe" in ran.stderr
+
+
+def test_a_configuration_comes_through_a_pipe_that_somebody_writes_to():
+    command = [sys.executable, "-m", "sigtrace", "--config", "/dev/stdin", "explain", "signal-dropped"]
+    ran = subprocess.run(command, input=b'output = "json"\n', capture_output=True, check=False, timeout=PATIENCE_S)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert json.loads(ran.stdout)["what"] == "signal-dropped"
 
 
 def test_an_empty_command_after_two_dashes_is_not_the_whole_node(run):

@@ -71,3 +71,17 @@ def test_a_verdict_goes_by_its_workload():
 
     assert WorkloadFilter(pod="web-1").verdict(shutdown(WEB))
     assert not WorkloadFilter(pod="web-1").verdict(shutdown(OTHER))
+
+
+def test_a_choice_is_told_as_it_was_made():
+    assert WorkloadFilter().words == ""
+    assert WorkloadFilter("web", namespace="a\x1bb").words == "--container web --namespace a\\x1bb"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "by_name"),
+    [({}, False), ({"runtime": "docker"}, False), ({"container": ID[:12]}, False), ({"container": "b43"}, True)]
+    + [({name: "web"}, True) for name in ("container", "pod", "namespace")],
+)
+def test_only_a_runtime_knows_names_and_anybody_knows_ids(wanted, by_name):
+    assert WorkloadFilter(**wanted).by_name is by_name

@@ -9,7 +9,7 @@ import pytest
 from sigtrace.model.causes import Severity
 from sigtrace.model.event import Event, Kind, Loss, Task
 from sigtrace.model.finding import Certainty, Finding, Shutdown
-from sigtrace.model.overview import HISTORY, SnapshotDecoder
+from sigtrace.model.overview import HISTORY, SnapshotDecoder, as_plain, of_plain
 from sigtrace.model.waitstatus import WaitStatus
 from sigtrace.model.workload import Observation, Workload, WorkloadKind
 from sigtrace.recorder import run
@@ -223,6 +223,17 @@ def test_signals_come_from_the_kernel_s_counters_and_sub_cgroups_count_for_their
     assert (found.row(100).signals, found.row(100).rate, found.row(100).exits) == (35, 10.0, 3)
     assert found.row(200).rate == 0.0
     assert found.rate == pytest.approx((9 + 26 + 1 + 170 - 90) / 2)
+
+
+def test_what_nobody_counts_is_unknown_and_not_nothing(overview, kernel):
+    kernel.counts = Counts(known=False)
+    snapshot(overview, 10)
+    found = snapshot(overview, 12)
+    seen_row = found.row(100)
+    assert (seen_row.signals, seen_row.exits, seen_row.rate, seen_row.history) == (None, None, None, ())
+    assert found.rate is None
+    assert of_plain(as_plain(found)) == found
+    assert as_plain(found)["rows"][0]["rate"] is None
 
 
 def test_counters_that_are_given_back_take_nothing_away(overview, kernel):

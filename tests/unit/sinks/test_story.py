@@ -12,6 +12,7 @@ from sigtrace.model import codes, signals
 from sigtrace.model.finding import Finding, Shutdown
 from sigtrace.model.text import printable
 from sigtrace.sinks.base import LineWriter
+from sigtrace.sinks.headlines import after, within
 from sigtrace.sinks.story import Story, belongs_to_shutdown, finding_story, headline, seconds, shutdown_story
 from sigtrace.sinks.style import Style
 from tests.unit.detectors.events import (
@@ -171,6 +172,11 @@ def test_whatever_the_arguments_only_the_head_may_be_long(name):
 )
 def test_seconds_are_rounded_for_reading(value, text):
     assert seconds(value) == text
+
+
+def test_what_took_no_time_happened_at_once():
+    assert (after(30.012), after(0.0004), after(None)) == ("after 30.0 s", "at once", "after an unknown time")
+    assert (within(30.012), within(0.0004), within(0.001)) == ("in 30.0 s", "at once", "in 1 ms")
 
 
 def test_a_finding_alone_has_its_code_and_its_mend():

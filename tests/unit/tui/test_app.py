@@ -21,7 +21,7 @@ def names(shown):
 
 def under_cursor(shown):
     grid = shown.app.query_one("#containers")
-    return shown.app._rows[grid.key].workload.container_name
+    return shown.app.view.rows[grid.key].workload.container_name
 
 
 def many(count):
@@ -166,7 +166,7 @@ def test_a_click_moves_the_cursor_a_second_one_opens_and_one_on_the_head_sorts(s
         cursor = under_cursor(shown)
         await shown.pilot.click("#containers", offset=(25, 0))
         await shown.settle()
-        sort = shown.app._sort
+        sort = shown.app.view.sort
         await shown.pilot.click("#containers", offset=(5, 4), times=2)
         await shown.settle()
         return cursor, sort, len(shown.app.screen_stack)
@@ -232,7 +232,7 @@ def test_over_a_page_only_the_page_s_keys_work(show, key):
         await shown.keys("enter", key)
         open_pages = len(shown.app.screen_stack)
         await shown.keys("escape")
-        return open_pages, shown.app._sort, shown.app._paused, len(shown.app.screen_stack)
+        return open_pages, shown.app.view.sort, shown.app.view.paused, len(shown.app.screen_stack)
 
     assert show(scene) == (2, "t", False, 1)
 
@@ -246,7 +246,7 @@ def test_a_lost_agent_is_said_at_the_top_and_unsaid_when_it_is_back(show):
 
     away, back = show(scene)
     assert "agent gone, trying again" in away
-    assert "gone" not in back
+    assert "agent gone" not in back
 
 
 def test_before_the_first_snapshot_it_says_what_it_waits_for(show):
@@ -343,3 +343,34 @@ def test_hostile_text_breaks_no_column_and_reaches_no_terminal(show, text, keys,
     assert widths == [width] * 24
     assert all(harmless(line) for line in lines)
     assert not any("שלום" in line for line in lines)
+
+
+def test_what_to_do_stands_below_and_follows_the_cursor(show):
+    async def scene(shown):
+        first = shown.lines()[-2]
+        await shown.keys("end")
+        last = shown.lines()[-2]
+        await shown.keys("tab", "down", "down")
+        return first, last, shown.lines()[-2]
+
+    first, last, verdict = show(scene)
+    assert first.startswith("fix  exec form")
+    assert last.startswith("Enter tells its story")
+    assert verdict.startswith("fix  mend the crash")
+
+
+def test_a_small_screen_has_no_line_to_spare_for_it(show):
+    async def scene(shown):
+        return shown.text()
+
+    assert "fix" not in show(scene, 80, 15)
+    assert "fix" in show(scene, 80, 16)
+
+
+def test_where_the_command_line_chose_containers_that_is_said_when_none_is_there(show):
+    async def scene(shown):
+        shown.app._none = "no container matches --pod api"
+        await shown.news(EMPTY)
+        return shown.text()
+
+    assert "no container matches --pod api" in show(scene)

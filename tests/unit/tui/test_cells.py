@@ -6,14 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sigtrace.model import codes
 from sigtrace.model.overview import Brief
 from sigtrace.tui import cells
 from sigtrace.tui.cells import COLUMNS, SORTS, Layout, age, chosen, number, ordered, spark, title
 from sigtrace.tui.header import header, losses
 from sigtrace.tui.help import help_lines
 from sigtrace.tui.lines import fit, length, of_ansi, plain, width_of, wrapped
+from sigtrace.tui.mend import mend, mend_row
+from sigtrace.tui.stories import container_story
 from tests.unit.sinks.screen import harmless
-from tests.unit.tui.scene import BATCH, CACHE, LOST, NOW, PLAIN, PY, SECOND, SHOP, SNAPSHOT, WEB
+from tests.unit.tui.scene import BATCH, BRIEFS, CACHE, LOST, NOW, PLAIN, PY, SECOND, SHOP, SNAPSHOT, WEB
 
 NASTY = st.text(max_size=60) | st.sampled_from(
     [
@@ -103,8 +106,63 @@ def titles(sort, reverse=False):
 
 
 def test_trouble_comes_first():
-    assert titles("t") == [SHOP, WEB, PY, BATCH, CACHE, PLAIN]
+    assert titles("t") == [WEB, SHOP, PY, BATCH, CACHE, PLAIN]
     assert titles("t", reverse=True) == titles("t")[::-1]
+
+
+def test_verdicts_of_the_same_minute_do_not_throw_the_rows_about():
+    def row(number, seconds, **counts):
+        last = dataclasses.replace(BRIEFS[0], wall_ns=NOW - NOW % (60 * SECOND) + int(seconds * SECOND))
+        workload = dataclasses.replace(WEB, cgroup_id=number)
+        more = {"ended_wall_ns": 0} | counts
+        return dataclasses.replace(SNAPSHOT.rows[1], workload=workload, last=last, **more)
+
+    first, second = row(1, 1, dropped=9), row(2, 59)
+    assert ordered([second, first], "t", reverse=False) == [first, second]
+    assert ordered([row(3, 61), first], "t", reverse=False)[0].workload.cgroup_id == 3
+    gone = row(4, 59, dropped=99, ended_wall_ns=NOW)
+    assert ordered([gone, first], "t", reverse=False) == [first, gone]
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_a_container_that_is_gone_says_so_at_any_width_and_the_header_counts_it(width):
+    told = {row.workload: plain(Layout.of(width).row(row, NOW)) for row in SNAPSHOT.rows}
+    assert [workload for workload, line in told.items() if " gone " in line] == [WEB, BATCH]
+    assert "4 containers, 2 gone" in plain(header(SNAPSHOT, width))
+    assert "  1 container  " in plain(header(dataclasses.replace(SNAPSHOT, rows=SNAPSHOT.rows[:1]), width))
+
+
+def test_what_nobody_counts_is_a_dash_and_not_nothing():
+    row = dataclasses.replace(SNAPSHOT.rows[2], signals=None, exits=None, rate=None, history=())
+    line = plain(Layout.of(200).row(row, NOW))
+    assert line.count(" – ") == 2
+    assert ordered([SNAPSHOT.rows[0], row], "s", reverse=False) == [SNAPSHOT.rows[0], row]
+    story = " ".join(plain(line) for line in container_story(row, None, [], NOW, 80))
+    assert "not counted by this backend" in story
+
+
+@pytest.mark.parametrize("code", [code for code in codes.CODES if code != "events-lost"])
+def test_the_word_for_a_finding_fits_where_its_code_does_not(code):
+    last = dataclasses.replace(BRIEFS[0], code=code, shutdown=False)
+    row = dataclasses.replace(SNAPSHOT.rows[2], last=last)
+    assert "…" not in cells.last_of(row, NOW, 14)
+    assert cells.last_of(row, NOW, 29).startswith(code)
+
+
+def test_what_to_do_about_a_stop_is_what_its_finding_says():
+    stopped, dropped, masked, zombies, done = BRIEFS
+    assert mend(stopped, BRIEFS) == codes.advice("signal-dropped", "shell-form")
+    assert (
+        mend(stopped, [dataclasses.replace(dropped, cgroup_id=7)])
+        == codes.OUTCOMES["escalated"].causes["dropped"].advice
+    )
+    assert mend(masked, BRIEFS) == codes.advice("crash-masked", "supervisor-restarts")
+    assert mend(zombies, ()) == codes.advice("zombie-unreaped", "pid1-does-not-reap")
+    assert mend(done, BRIEFS) == ""
+    ended = dataclasses.replace(SNAPSHOT.rows[2], last=dataclasses.replace(done, cgroup_id=masked.cgroup_id))
+    assert mend_row(ended, BRIEFS) == mend(masked, ())
+    assert mend_row(SNAPSHOT.rows[0], BRIEFS) == ""
+    assert mend(dataclasses.replace(dropped, code="of a later version"), ()) == ""
 
 
 @pytest.mark.parametrize(

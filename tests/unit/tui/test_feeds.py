@@ -123,7 +123,7 @@ def test_once_prints_a_plain_frame_of_the_agent(agent):
     assert (ran.returncode, ran.stderr) == (0, "")
     lines = ran.stdout.splitlines()
     assert lines[0].startswith("sigtrace top  4 containers")
-    assert [line[2:15] for line in lines[2:4]] == ["default/shop-", "default/api-7"]
+    assert [line[2:15] for line in lines[2:4]] == ["default/api-7", "default/shop-"]
     assert "\x1b" not in ran.stdout
     assert all(len(line) <= 80 for line in lines)
 

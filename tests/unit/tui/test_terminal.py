@@ -42,6 +42,16 @@ def test_it_ends_from_a_page_and_from_the_filter_as_well(end):
         assert terminal.is_restored()
 
 
+def test_keys_that_come_at_once_with_the_one_that_opens_the_filter_are_its_text():
+    with Terminal(*REPLAY, "--speed", "1000") as terminal:
+        at = terminal.until(b"prefork")
+        terminal.type(b"/no/fsuch")
+        terminal.until(b"no/fsuch", at)
+        terminal.until(b"no container matches the filter", at)
+        terminal.type(b"\x03")
+        assert terminal.ended() == 0
+
+
 @pytest.mark.parametrize("nohup", [False, True])
 def test_it_ends_when_its_terminal_is_closed(nohup):
     with Terminal(*REPLAY, nohup=nohup) as terminal:
