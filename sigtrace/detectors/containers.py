@@ -19,6 +19,9 @@ from sigtrace.model.stages import is_stage
 from sigtrace.model.workload import Observation
 
 _MAX: Final = 10_000
+_ENDED_MAX: Final = 1_000
+#: What is still told of a container whose cgroup was removed comes within this time.
+_GONE_NS: Final = 60_000_000_000
 _MEMBERS_MAX: Final = 2_048
 _ENTRIES_MAX: Final = 64
 
@@ -30,6 +33,8 @@ class Containers:
         self._containers: OrderedDict[int, Container] = OrderedDict()
         self._ended: OrderedDict[int, Container] = OrderedDict()
         """those whose story is told: what a runtime still cleans up is no news"""
+        self._gone: deque[tuple[int, int]] = deque(maxlen=_MAX)
+        """cgroups that were removed, and when"""
         self._kills: deque[tuple[Container, Observation]] = deque(maxlen=256)
         """the kernel's own SIGKILLs, which may be the OOM killer's"""
 
@@ -53,7 +58,7 @@ class Containers:
         if self._containers.get(key) is container:
             del self._containers[key]
             self._ended[key] = Container(container.workload, container.main, exit=container.exit)
-            if len(self._ended) > _MAX:
+            if len(self._ended) > _ENDED_MAX:
                 self._ended.popitem(last=False)
 
     def __iter__(self) -> Iterator[Container]:
@@ -64,6 +69,8 @@ class Containers:
         event, task = observation.event, observation.event.task
         if event.kind is Kind.OOM_KILL:
             return self._mark(observation)
+        if event.kind is Kind.CGROUP_RMDIR:
+            self._forget(event)
         if task is None or event.zombie:
             return None
         container = self.of(observation)
@@ -89,6 +96,14 @@ class Containers:
         elif event.kind is Kind.EXEC and event.cgroup_entered and not observation.main:
             self._enter(container, event, task)
         return container
+
+    def _forget(self, removal: Event) -> None:
+        """Those whose cgroups were removed a while ago."""
+        self._gone.append((removal.time_ns, removal.cgroup_id))
+        while self._gone[0][0] + _GONE_NS < removal.time_ns:
+            _, cgroup = self._gone.popleft()
+            self._containers.pop(cgroup, None)
+            self._ended.pop(cgroup, None)
 
     def _meet(self, container: Container, observation: Observation, task: Task) -> None:
         event = observation.event

@@ -181,7 +181,7 @@ def _but(signo: int) -> str:
     if signo in (4, 5, 7, 8, 11, 31):
         return "; but when the kernel raises it for a fault of PID 1's own, it ends it"
     if signo == signals.SIGABRT:
-        return "; abort() then ends it by SIGSEGV, with 139"
+        return "; abort() then ends it by a fault, with 139 (arm64: 133)"
     return ""
 
 

@@ -93,7 +93,7 @@ EXIT_CODES: Final[Mapping[int, tuple[tuple[str, ...], tuple[str, ...]]]] = Mappi
                     "error of a "
                     "runtime (JVM, .NET)."
                 ),
-                "As PID 1 of a container abort() ends with 139 instead, for SIGABRT is dropped there.",
+                "As PID 1 of a container abort() ends with 139 (arm64: 133) instead, for SIGABRT is dropped there.",
             ),
             ("its last words on stderr, and its core dump",),
         ),

@@ -124,6 +124,7 @@ class Overview:
             row.ended_wall_ns = row.ended_wall_ns or event.wall_ns
             self._gone[event.cgroup_id] = event.time_ns
             self._forget_zombies(row)
+            self._sweep(event.time_ns)  # also while nobody looks: else they fill the table
 
     def _forget_zombies(self, row: GrowingRow) -> None:
         for key in row.zombies:

@@ -9,8 +9,8 @@ from sigtrace.detectors.container import kills
 from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.stop import is_sent_otherwise, is_stop_signal
 from sigtrace.model import signals
-from sigtrace.model.event import Result
-from sigtrace.model.workload import WorkloadKind
+from sigtrace.model.event import Event, Kind, Result
+from sigtrace.model.workload import Observation, WorkloadKind
 from tests.unit.detectors.events import (
     BASH,
     BLOCKED,
@@ -48,6 +48,36 @@ def fed(*steps):
 
 def names(members):
     return [m.task.comm for m in members]
+
+
+def removed(box, at):
+    """Its cgroup's end."""
+    event = Event(at, at, Kind.CGROUP_RMDIR, cgroup_id=box.init.cgroup_id)
+    return Observation(event, box.exec(at, box.init).workload)
+
+
+# ---- what is forgotten
+
+
+def test_a_container_whose_cgroup_is_gone_is_remembered_for_a_minute():
+    containers, other = Containers(), Container(5)
+    for observation in flat(BOX.exec(1, INIT), other.exec(2, other.init), removed(BOX, S)):
+        containers.feed(observation)
+    assert len(list(containers)) == 2
+    containers.feed(removed(Container(6), 60 * S))
+    assert len(list(containers)) == 2
+    containers.feed(removed(Container(7), 62 * S))
+    assert [c.workload.cgroup_id for c in containers] == [other.init.cgroup_id]
+
+
+def test_so_is_one_whose_story_is_told():
+    containers = Containers()
+    for observation in flat(BOX.exec(1, INIT), removed(BOX, S)):
+        containers.feed(observation)
+    containers.retire(next(iter(containers)))
+    assert containers.of(BOX.exec(3, INIT)).main is not None
+    containers.feed(removed(Container(7), 62 * S))
+    assert containers.of(BOX.exec(3, INIT)).main is None
 
 
 # ---- the main process and its argv
