@@ -216,8 +216,9 @@ static __always_inline bool is_unwanted(u64 cgroup)
 
 /* Who finds no room among the payers could be anybody's: from then on whoever is not known to have a budget of his own (made
  * from outside of containers, or there when we came) shares one, and is counted by nobody's name. */
-static u32 payers_were_full;
-static struct limit strangers;
+/* Not static: the compiler would make a bit of the first and leave its BTF as it was, which the kernel refuses. */
+u32 payers_were_full;
+struct limit strangers;
 
 static __always_inline u64 payer_of(u64 cgroup)
 {
