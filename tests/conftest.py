@@ -14,10 +14,10 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 TESTS = Path(__file__).resolve().parent
-FOLDERS = {"unit", "contract", "kernel", "containers", "receivers", "stress", "vm"}
+FOLDERS = {"unit", "contract", "kernel", "containers", "receivers", "stress", "fuzz", "vm"}
 
 # In these a skip hides what CI is there to prove, so SIGTRACE_KERNEL_TESTS=1 makes a failure of it.
-MUST_RUN = {"contract", "kernel", "containers", "receivers", "stress"}
+MUST_RUN = {"contract", "kernel", "containers", "receivers", "stress", "fuzz"}
 
 # Bits in CapEff of /proc/self/status, from include/uapi/linux/capability.h.
 CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}

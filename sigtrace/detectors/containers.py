@@ -35,6 +35,8 @@ class Containers:
         """those whose story is told: what a runtime still cleans up is no news"""
         self._gone: deque[tuple[int, int]] = deque(maxlen=_MAX)
         """cgroups that were removed, and when"""
+        self._since_ns = 0
+        """when the first event happened"""
         self._kills: deque[tuple[Container, Observation]] = deque(maxlen=256)
         """the kernel's own SIGKILLs, which may be the OOM killer's"""
 
@@ -67,6 +69,7 @@ class Containers:
     def feed(self, observation: Observation) -> Container | None:
         """Take in what happens; but for ends, which the detectors are shown first."""
         event, task = observation.event, observation.event.task
+        self._since_ns = self._since_ns or event.time_ns
         if event.kind is Kind.OOM_KILL:
             return self._mark(observation)
         if event.kind is Kind.CGROUP_RMDIR:
@@ -108,7 +111,8 @@ class Containers:
     def _meet(self, container: Container, observation: Observation, task: Task) -> None:
         event = observation.event
         if observation.main:
-            if container.main is None and event.kind is Kind.TASK:
+            # Else it is a new one that another's listing met: numbers of PID namespaces are used again at once.
+            if container.main is None and event.kind is Kind.TASK and task.start_ns <= self._since_ns:
                 container.found_ns = event.time_ns
             if container.main is None or container.main.key != task.key or task.argv:
                 container.main = task

@@ -23,9 +23,11 @@ from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Finding, ProcessEnd,
 from sigtrace.model.waitstatus import WaitStatus
 from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 
-#: The kernel kills the rest of the namespace after the exit of its init, else the runtime does; longer than this nobody
-#: waits for them.
+#: The runtime kills the rest after the exit of the main process; longer than this nobody waits for them.
 _TEARDOWN_NS: Final = 200_000_000
+#: After the exit of a PID namespace's init the kernel does, and its exit is not over before theirs: where the machine is
+#: busy with something else, that takes a while.
+_BY_KERNEL_NS: Final = 1_000_000_000
 #: The kernel's SIGKILLs to those who are left come at once; who had not been seen before is seen then.
 _LEFT_NS: Final = 20_000_000
 #: A main process that fails so soon after the OOM killer took another of its container may well fail for that.
@@ -90,7 +92,7 @@ class Shutdowns:
         if ending and event.teardown and not event.leaving and container and not observation.main:
             if (member := container.members.get(task.key)) and task.key not in ending.left:
                 ending.left[task.key] = member
-            ending.due_ns = max(ending.least_ns, ending.exit.event.time_ns + _TEARDOWN_NS)
+            ending.due_ns = max(ending.least_ns, ending.exit.event.time_ns + _teardown_ns(container))
             return
         if event.kind is not Kind.EXIT or event.wait_status is None:
             return
@@ -107,6 +109,9 @@ class Shutdowns:
             least_ns = max(ending.least_ns, ending.exit.event.time_ns + _LEFT_NS)
             if not ending.left and least_ns <= event.time_ns:
                 yield from self._tell(ending, waited=True)
+            elif not ending.left:
+                ending.due_ns = least_ns
+                self._timers.at(least_ns, self, container.workload.cgroup_id)
         elif container.stopping(event.time_ns):
             self._ended(container, observation, None)
 
@@ -126,7 +131,7 @@ class Shutdowns:
             member.entered = container.came_in(member)  # its ancestors will be gone when the story is told
         ending = _Ending(container, observation, main, judgement, left)
         self._endings[container.workload.cgroup_id] = ending
-        ending.due_ns = observation.event.time_ns + (_TEARDOWN_NS if left else _LEFT_NS)
+        ending.due_ns = observation.event.time_ns + (_teardown_ns(container) if left else _LEFT_NS)
         kill = container.stop.kill
         if kill and kill.event.info is Info.PRIV:  # the OOM killer's marks may come after the exit
             ending.due_ns = ending.least_ns = max(ending.due_ns, kill.event.time_ns + OOM_NS)
@@ -218,6 +223,10 @@ class Shutdowns:
             origin=judgement.origin,
             scope=self._pods.scope_of(container, ending.due_ns, waited=request is not None and waited),
         )
+
+
+def _teardown_ns(container: Container) -> int:
+    return _BY_KERNEL_NS if container.main_is_init else _TEARDOWN_NS
 
 
 def _declared_hook(container: Container) -> str | None:

@@ -168,7 +168,7 @@ CRASHED = (
     Cause("fatal-signal", "a fault of its own ended it (SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, …)", OWN_LOG, ERROR),
     Cause(
         "abort-as-pid1",
-        "it called abort() as PID 1: SIGABRT is dropped there, so a fault ends it, with 139 (arm64: 133) instead of 134",
+        "it called abort() as PID 1: SIGABRT is dropped there, so a fault ends it: 139 (arm64: 133), not 134",
         "read 139 as an abort: look for an assertion or an uncaught exception, not for a bad pointer",
         ERROR,
     ),

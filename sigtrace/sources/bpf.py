@@ -119,6 +119,9 @@ class BpfSource:
         self.since_ns = loaded.since_ns or time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if loaded.resumed:
             self.resumed_ns = loaded.resumed.until_ns
+            # Which stop signals containers declare: names come late, and until then the kernel must not forget it.
+            if gate := loaded.gates.lookup(_FIRST):
+                loaded.listings.stop_signals |= wire.GATE.unpack(gate)[0]
             for key, _ in loaded.watched.items():  # noqa: PERF102 -- a map of the kernel, no dict
                 start_ns, pid, _ = wire.PROCESS_KEY.unpack(key)
                 self._mains.add((pid, start_ns))

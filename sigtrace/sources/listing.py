@@ -66,7 +66,9 @@ class Listings:
         """zombies that were told"""
         self._zombie_ns = zombie_ns
         self._old: dict[ProcessKey, int] = {}
-        """zombies that were there before us, and since when we know"""
+        """zombies of which the kernel does not say since when, and since when we know"""
+        self._before: set[ProcessKey] | None = None
+        """those of the first look: they were there before us"""
         self._argv: dict[ProcessKey, tuple[str, ...] | None] = {}
         """of zombies' parents"""
         self.stop_signals = _STOP_SIGNALS
@@ -156,28 +158,30 @@ class Listings:
             return []
         if not raw:
             self._census_at_ns = max(self._census_at_ns, min(young, default=now_ns) + self._zombie_ns)
-        if raw == self._seen and not self._old:
+        if raw == self._seen and not self._old and self._before is not None:
             return []
         self._seen = raw
         zombies = wire.decode_snapshot(raw, now_ns, wall_ns)
         found, seen, old = [], {}, {}
-        for zombie in zombies:
-            if zombie.task is None:
-                continue
-            if not zombie.exit_ns:
-                old[zombie.task.key] = since = self._old.get(zombie.task.key, now_ns)
+        for key, zombie in ((z.task.key, z) for z in zombies if z.task):
+            since = zombie.exit_ns
+            if not since:
+                old[key] = since = self._old.get(key, now_ns)
                 if now_ns - since < self._zombie_ns:
                     continue
-            known = self._told.get(zombie.task.key)
+            known = self._told.get(key)
             if known is None or _parent_key(known) != _parent_key(zombie):
                 known = self._with_parents_argv(zombie)
+                if self._before is not None and key not in self._before:
+                    known = dataclasses.replace(known, exit_ns=since)  # it found no room in the kernel's table
                 found.append(known)
-            seen[zombie.task.key] = known
+            seen[key] = known
         for key, zombie in self._told.items():
             if key not in seen:
                 gone = dataclasses.replace(zombie, time_ns=now_ns, wall_ns=now_ns + wall_ns, kind=Kind.REAP)
                 found.append(gone)
         self._told, self._old = seen, old
+        self._before = set(old) if self._before is None else self._before & set(old)
         return found
 
     def _with_parents_argv(self, zombie: Event) -> Event:

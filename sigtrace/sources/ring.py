@@ -1,8 +1,9 @@
 """A BPF ring buffer read through mmap (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst).
 
 Layout: one page with the consumer position (ours to write), one with the producer position, then the data twice in a
-row, so that a record that wraps is contiguous. Each record: u32 length with a busy and a discard bit, u32 page offset,
-payload, padded to 8 bytes. Here every record of a ring has one size, so a batch is one ``iter_unpack``.
+row, so that a record that wraps is contiguous. The second is not mapped here: all that is mapped counts as resident,
+and a read that wraps, once in 4 MB, can be put together. Each record: u32 length with a busy and a discard bit, u32
+page offset, payload, padded to 8 bytes. Here every record of a ring has one size, so a batch is one ``iter_unpack``.
 
 Memory order. The kernel publishes a record by clearing its busy bit with xchg, and the producer position with a store
 release. A reader must load the position before the headers and the headers before the payloads. x86-64 keeps loads in
@@ -53,10 +54,10 @@ class Ring:
         if record_size % 8:
             raise ValueError(f"a record of {record_size} bytes would be padded")
         self._stride = _HEADER + record_size
-        self._mask = size - 1
+        self._size = size
         self._struct = struct.Struct(f"<II{record_size}s")
         self._consumer_map = mmap.mmap(fd, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self._data_map = mmap.mmap(fd, page + 2 * size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        self._data_map = mmap.mmap(fd, page + size, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
         self._consumer = memoryview(self._consumer_map).cast("Q")
         self._producer = memoryview(self._data_map)[:8].cast("Q")
         self._data = memoryview(self._data_map)[page:]
@@ -83,14 +84,22 @@ class Ring:
         if n <= 0:
             return []
         self._fence()
-        start = consumed & self._mask
+        start = consumed & (self._size - 1)
+        end = start + n * self._stride
         step = self._stride // 4
-        headers = self._headers[start // 4 : start // 4 + n * step : step].tolist()
+        headers = self._headers[start // 4 : end // 4 : step].tolist()  # 8 bytes, aligned to 8: none of them wraps
+        if end > self._size:
+            wrapped = start + len(headers) * self._stride - self._size
+            headers += self._headers[wrapped // 4 : (end - self._size) // 4 : step].tolist()
         whole = headers.count(self._record_size) == n
         if not whole:
             n = next((i for i, header in enumerate(headers) if header & _BUSY), n)
         self._fence()
-        records: list[Raw] = list(self._struct.iter_unpack(self._data[start : start + n * self._stride]))
+        end = start + n * self._stride
+        raw = self._data[start:end]
+        if end > self._size:
+            raw = memoryview(raw.tobytes() + self._data[: end - self._size])
+        records: list[Raw] = list(self._struct.iter_unpack(raw))
         self._taken = n * self._stride
         self.drained = n == waiting
         if not whole:

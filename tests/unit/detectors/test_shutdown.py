@@ -105,11 +105,13 @@ def test_a_job_that_ends_with_others_at_work_is_exited():
     assert verdict(steps, BOX.exit(S + 2, KILLED, worker)) == ("exited", None)
 
 
-def test_it_waits_a_fifth_of_a_second_for_those_that_are_left_and_not_longer():
-    steps = [BOX.term(S, **HANDLED), BOX.snapshot(S + 1, BOX.init, BOX.child()), BOX.exit(2 * S, exited(0))]
+@pytest.mark.parametrize(("box", "waits"), [(BOX, 1000 * MS), (Container(2, host_pid=True), 200 * MS)])
+def test_it_waits_for_those_that_are_left_longer_if_the_kernel_kills_them_but_not_for_ever(box, waits):
+    steps = [box.exec(1, box.init), box.term(S, **HANDLED), box.snapshot(S + 1, box.init, box.child())]
+    steps += [box.exit(2 * S, exited(0))]
     chain = Chain()
-    assert not run(chain, *steps, until=2 * S + 200 * MS - 1)
-    *_, shutdown = run(chain, until=2 * S + 200 * MS)
+    assert not run(chain, *steps, until=2 * S + waits - 1)
+    *_, shutdown = run(chain, until=2 * S + waits)
     assert [p.ended for p in shutdown.processes] == [Ended.HANDLED, None]
     assert not run(chain, until=100 * S)
 
@@ -119,7 +121,7 @@ def test_it_is_told_when_the_last_has_gone(after):
     worker = BOX.child()
     chain = Chain()
     steps = [BOX.term(S, **HANDLED), BOX.snapshot(S + 1, BOX.init, worker), BOX.exit(2 * S, exited(0))]
-    told = run(chain, *steps, BOX.exit(2 * S + after, KILLED, worker), until=2 * S + 200 * MS)
+    told = run(chain, *steps, BOX.exit(2 * S + after, KILLED, worker), until=2 * S + 22 * MS)
     assert isinstance(told[-1], Shutdown)
     assert told[-1].processes[1].ended is Ended.TORN_DOWN
 

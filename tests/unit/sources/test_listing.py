@@ -275,6 +275,14 @@ def test_one_that_was_there_before_us_is_told_when_we_have_seen_it_for_long_enou
     assert told == [15]
 
 
+def test_one_that_found_no_room_in_the_kernels_table_is_as_old_as_we_know(kernel):
+    found = listings(kernel, census=True, zombie_ns=10 * S)
+    found.due([], 5 * S, WALL)  # it was not there before us
+    kernel.zombies = [zombie(1, exit_ns=0)]
+    told = [e for n in range(15, 40) for e in found.due([], n * S, WALL)]
+    assert [(e.time_ns, e.exit_ns) for e in told] == [(25 * S, 15 * S)]
+
+
 def test_one_that_was_there_before_us_and_goes_is_not_told_at_all(kernel):
     kernel.zombies = [zombie(1, exit_ns=0)]
     found = listings(kernel, census=True)
