@@ -10,9 +10,9 @@ from sigtrace.capture import Capture, tell
 from sigtrace.errors import UsageError
 from sigtrace.sinks.base import Sink
 from sigtrace.sinks.metrics.bookkeeping import Metrics
-from sigtrace.sinks.otlp.metrics import MetricMessages, export_items
 from sigtrace.sinks.otlp.settings import OtlpSettings
 from sigtrace.sinks.otlp.sink import Otlp
+from sigtrace.sinks.otlp.wiring import Pushed
 
 #: A replay that is ahead of its collector looks so often whether there is room again, and believes after so long that
 #: there will be none.
@@ -42,8 +42,7 @@ class Export:
             return [self._otlp]
         self._metrics.attach(counts=capture.counts, workload_of=capture.workload_of, given=capture.given_back)
         capture.feed.overflows.append(self._metrics.take_overflow)
-        self._metrics.export_items = lambda: export_items(self._otlp.exporter.ledger)
-        self._otlp.exporter.collect_metrics(MetricMessages(self._metrics.collect, self._settings, self._node))
+        Pushed(self._otlp, self._metrics, self._settings, self._node)
         return [self._metrics, self._otlp]
 
     def wait_for_room(self) -> None:

@@ -4,55 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from sigtrace import __version__
+from sigtrace.agent._malloc import use_one_arena
+from sigtrace.agent.audits import audits
+from sigtrace.agent.exporters import Exporters
+from sigtrace.agent.handover import Handover
 from sigtrace.agent.settings import LIVE, ONCE, Settings, source_options
+from sigtrace.agent.unread import Unread
 from sigtrace.capture import Capture
 from sigtrace.detectors.base import Thresholds
 from sigtrace.errors import EXIT_OK, EXIT_RUN, SigtraceError
 from sigtrace.model.filter import WorkloadFilter
+from sigtrace.model.finding import Verdict
 from sigtrace.model.record import rfc3339
-from sigtrace.model.recording.values import Encoder
-from sigtrace.model.redaction import redacted
 from sigtrace.model.signals import SIGHUP, name
 from sigtrace.service.health import Health
-from sigtrace.service.life import Signals
+from sigtrace.service.life import Signals, open_streams, wake_main
 from sigtrace.service.listening import Lock
 from sigtrace.service.log import Log
 from sigtrace.service.outlet import Kept, Outlet
-from sigtrace.service.protocol import PROTOCOL, Hello, Request, Status
+from sigtrace.service.protocol import PROTOCOL, Gap, Hello, Status
 from sigtrace.service.server import Server
 from sigtrace.service.store import Store
 from sigtrace.sinks.base import LineWriter, Sink
 from sigtrace.sinks.jsonl import Jsonl
 from sigtrace.sinks.metrics.bookkeeping import Metrics
-from sigtrace.sinks.once import Once, Told
 from sigtrace.sinks.overview.aggregate import Overview
 from sigtrace.sinks.prometheus.address import parse_address
 from sigtrace.sinks.prometheus.exposition import Scrape
 from sigtrace.sinks.prometheus.server import Server as HttpServer
 from sigtrace.sources.procfs import boot_id, node_name
 
-if TYPE_CHECKING:
-    from sigtrace.sinks.otlp.metrics import MetricMessages
-    from sigtrace.sinks.otlp.sink import Otlp
-
-#: How soon a pipeline that has ended is noticed, and the end of --duration.
-_STEP_S: Final = 0.5
+#: The longest the main thread sleeps: signals wake it, and a pipeline that has ended.
+_STEP_S: Final = 30.0
+#: The longest the pipeline sleeps, with top and without: whoever wants metrics, or the end, wakes it.
+_WATCHED_S: Final = 0.2
+_UNWATCHED_S: Final = 1.0
 _RETIRE_S: Final = 0.05
 #: At the end: for the pipeline's last step, for who reads standard output, and for the service.
 _JOIN_S: Final = 2.0
 _WRITE_S: Final = 0.5
-#: Of an audit: from its first look to its last, and what runtimes get to name containers.
-_AUDIT_S: Final = 0.3
-_SETTLE_S: Final = 2.0
 
 
 class Agent:
@@ -69,10 +67,10 @@ class Agent:
         self._health = Health()
         self._backend = ""
         self._retired: threading.Thread | None = None
-        self._messages: MetricMessages | None = None
         self._store = Store(settings.state, log.warning)
         self._overview = Overview(source="agent", node=self._node)
         self._metrics = Metrics()
+        self._handover = Handover(settings, self._boot_id, self._metrics, log)
         self._server = Server(
             settings.socket,
             self._store,
@@ -80,14 +78,16 @@ class Agent:
             status=self._status,
             tell=log.warning,
             snapshot=self._overview.frame,
-            audit=self._audit,
+            audit=lambda request: audits(self._settings, request),
+            kept=self._verdict_kept,
         )
         self._writer = LineWriter(sys.stdout, on_closed=self._output_ended)
         self._kept = Kept(self._server)
         told = (Jsonl(self._writer, events=None, boot_id=self._boot_id), self._kept)
         self._shown = Outlet((self._overview,), WorkloadFilter(), redact=settings.redact)
         self._told = Outlet(told, settings.chosen, redact=settings.redact)
-        self._export = Outlet(self._exporters(settings), settings.chosen, redact=settings.redact)
+        self._exporters = Exporters(self._handover, self._metrics, self._boot_id, self._node, log)
+        self._export = Outlet(self._exporters.make(settings.otlp), settings.chosen, redact=settings.redact)
 
     # ---- life
 
@@ -97,16 +97,17 @@ class Agent:
         unanswered = settings.unanswered_after_s
         with contextlib.ExitStack() as stack:
             http = self._listen_http(stack)
-            told = Told(self._boot_id, self._metrics.known)
+            unread = Unread(self._missed)
             capture = Capture(
                 settings.backend,
                 source_options(settings),
-                [Once([self._told, self._shown, self._metrics, self._export], told)],
+                [unread, *self._handover.once([self._told, self._shown], self._export)],
                 thresholds=Thresholds(unanswered_after_s=unanswered) if unanswered else None,
                 sockets=settings.sockets,
                 # An agent that sees less than it should must not look well; and what bcc loads can't be pinned.
                 without=("bcc", "ptrace") if settings.pin else ("ptrace",),
             )
+            stack.callback(self._handover.close)
             stack.callback(self._server.close)
             stack.enter_context(capture)
             self._overview.attach(capture.counts, capture.workload_of, backend=capture.backend)
@@ -115,16 +116,19 @@ class Agent:
                 workload_of=capture.workload_of,
                 given=capture.given_back,
                 since_wall_ns=capture.since_wall_ns,
+                wake=capture.wake,
             )
             capture.feed.overflows.append(self._metrics.take_overflow)
             self._backend = capture.backend
-            self._store.open(time.time_ns(), unbroken=capture.resumed_ns > 0)
-            told.by(self._store.verdicts(self._boot_id), capture.resumed_ns)
+            now_ns = time.time_ns()
+            self._store.open(now_ns, unbroken=capture.resumed_ns > 0)
+            self._handover.resume(self._store, capture.resumed_ns, self._export)
+            unread.since(capture.resumed_ns, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
             capture.begin()
             if capture.replaced:
                 self._log.warning("what was pinned did not fit this version or these settings, and was replaced")
-            for gap in list(self._store.gaps)[-1:]:
-                self._log("nothing was seen", since=rfc3339(gap.from_ns)[:19], until=rfc3339(gap.until_ns)[:19])
+            for gap in [gap for gap in self._store.gaps if gap.until_ns == now_ns]:
+                self._log("nothing was seen", since=_second(gap.from_ns), until=_second(gap.until_ns))
             self._server.start()
             self._health.parts["service"] = lambda: self._server.alive
             pipeline = threading.Thread(target=self._pipe, args=(capture,), name="pipeline", daemon=True)
@@ -146,13 +150,25 @@ class Agent:
             self._log("ending", signal=name(signo) if signo else "none")
             return self._end(capture, pipeline)
 
+    def _verdict_kept(self, verdict: Verdict) -> None:
+        otlp = self._settings.otlp
+        self._handover.kept(verdict, sends=otlp is not None and otlp.traces is not None)
+
+    def _missed(self, gap: Gap, count: int) -> None:
+        """While no agent read."""
+        self._log.warning(
+            f"{count:,} events were lost between {_second(gap.from_ns)} and {_second(gap.until_ns)}: "
+            "no agent ran, and the rings were full"
+        )
+        self._server.offer_gap(gap)
+
     def _listen_http(self, stack: contextlib.ExitStack) -> str | None:
         if not self._settings.http:
             return None
         info = {"service.name": "sigtrace", "service.version": __version__, "host.name": self._node}
         server = HttpServer(
             parse_address(self._settings.http),
-            metrics=Scrape(self._metrics.collect, info),
+            metrics=Scrape(self._handover.counted.scrape, info),
             healthy=self._health.healthy,
             ready=self._health.is_ready,
         )
@@ -166,9 +182,13 @@ class Agent:
             return self._health.ending.is_set()
 
         try:
-            capture.run(done)
+            capture.run(done, self._patience)
         except BaseException as error:  # noqa: BLE001 -- raised again in the main thread
             self._health.failure = error
+            wake_main()
+
+    def _patience(self) -> float:
+        return _WATCHED_S if self._server.watched or self._metrics.wanted else _UNWATCHED_S
 
     def _wait(self, signals: Signals, duration_s: float | None) -> int:
         """The signal that ends it; 0: its time was up, or the pipeline has ended."""
@@ -183,6 +203,7 @@ class Agent:
 
     def _end(self, capture: Capture, pipeline: threading.Thread) -> int:
         self._health.ending.set()
+        capture.wake()
         pipeline.join(_JOIN_S)
         if pipeline.is_alive():
             self._log("the pipeline is stuck and is left behind", level="error")
@@ -213,7 +234,7 @@ class Agent:
     def _reload(self) -> None:
         try:
             fresh = self._reload_settings()
-            exporters = self._exporters(fresh) if fresh.otlp != self._settings.otlp else None
+            exporters = self._exporters.make(fresh.otlp) if fresh.otlp != self._settings.otlp else None
         except SigtraceError as error:
             self._log(f"not reloaded, all is as it was: {error}", level="error")
             return
@@ -241,50 +262,32 @@ class Agent:
         for sink in sinks:
             sink.close()
 
-    def _exporters(self, settings: Settings) -> tuple[Otlp, ...]:
-        if settings.otlp is None:
-            return ()
-        from sigtrace.sinks.otlp.metrics import MetricMessages, export_items
-        from sigtrace.sinks.otlp.sink import Otlp
-
-        otlp = Otlp(settings.otlp, self._boot_id, self._node, tell=self._log.warning)
-        messages = MetricMessages(self._metrics.collect, settings.otlp, self._node)
-        if self._messages:
-            messages.continue_from(self._messages)
-        self._messages = messages
-        otlp.exporter.collect_metrics(messages)
-        self._metrics.export_items = lambda: export_items(otlp.exporter.ledger)
-        return (otlp,)
-
     # ---- what readers ask for
 
     def _status(self, known: Status) -> Status:
         return dataclasses.replace(
-            known, backend=self._backend, started_wall_ns=self._started_wall_ns, lost=dict(self._told.lost)
+            known,
+            backend=self._backend,
+            started_wall_ns=self._started_wall_ns,
+            lost=dict(self._told.lost),
+            chosen=self._settings.chosen.words,
         )
 
-    def _audit(self, request: Request) -> Iterator[bytes]:
-        from sigtrace.attribution.runtimes.lookup import Runtimes
-        from sigtrace.attribution.runtimes.sockets import given
-        from sigtrace.auditor import Auditor
 
-        settings = self._settings
-        runtimes = Runtimes(given(settings.sockets) if settings.sockets else None)
-        with runtimes, Auditor(settings.backend, runtimes) as auditor:
-            runtimes.settle(_SETTLE_S)
-            for audit in auditor.audit(request.lasting_s or _AUDIT_S, asked=request.signo):
-                shown = redacted(audit) if settings.redact else audit
-                yield json.dumps(Encoder({}).object(shown), separators=(",", ":")).encode("ascii")
+def _second(wall_ns: int) -> str:
+    return rfc3339(wall_ns)[:19]
 
 
 def run(settings: Settings, reload: Callable[[], Settings]) -> int:
     """Becomes this node's agent. Returns the exit status. Raises RunError if there is one already."""
+    open_streams()
     with Signals() as signals:
         log = Log(settings.log)
         lock = Lock(settings.socket)
         try:
             if replaced := lock.take(replace=settings.replace):
                 log("took over", pid=replaced)
+            use_one_arena()
             return Agent(settings, reload, log).run(signals)
         finally:
             lock.release()

@@ -63,8 +63,8 @@ class Pinned:
     """What an agent left in the kernel."""
 
     count: int
-    read: bool
-    """an agent reads it now"""
+    read: bool | None
+    """an agent reads it now; None: that can't be seen from here"""
 
 
 def look_at_pins() -> Pinned:
@@ -73,7 +73,7 @@ def look_at_pins() -> Pinned:
 
     folder = os.environ.get("SIGTRACE_AGENT_PIN") or pins.FOLDER
     count = len(pins.leftovers(folder))
-    return Pinned(count, count > 0 and pins.is_read(folder))
+    return Pinned(count, pins.reading(folder) if count else False)
 
 
 @click.command()
@@ -142,12 +142,14 @@ def _of_runtimes(runtimes: list[SocketStatus]) -> Iterator[Row]:
         words = f"{status.runtime}, {status.path}" if status.runtime else f"{status.path}: {status.error}"
         yield Row("runtime", words, status.error is None)
     if not runtimes:
-        yield Row("runtimes", "no socket of containerd, CRI-O, Docker or Podman: containers go by their ids")
+        yield Row("runtimes", "no socket of containerd, CRI-O, Docker or Podman seen from here: containers go by ids")
 
 
 def _of_pins(pinned: Pinned) -> Iterator[Row]:
     if pinned.read:
         yield Row("pins", f"{pinned.count} in bpffs, read by an agent", good=True)
+    elif pinned.count and pinned.read is None:
+        yield Row("pins", f"{pinned.count} in bpffs; whether an agent reads them can't be seen from here")
     elif pinned.count:
         yield Row("pins", f"{pinned.count} in bpffs, read by nobody; remove them: sigtrace agent --unpin", good=False)
 

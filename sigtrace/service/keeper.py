@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sigtrace.model.finding import Finding, Verdict
-from sigtrace.service.protocol import Hello, Status
+from sigtrace.service.protocol import Gap, Hello, Status
 from sigtrace.service.store import FINDING, SHUTDOWN, Store
 from sigtrace.service.verdicts import VerdictEncoder
 
@@ -18,12 +18,16 @@ _ROOM: Final = 10_000
 class Keeper:
     """``offer`` in the pipeline's thread, all else in the service's."""
 
-    def __init__(self, store: Store, boot_id: str, tell: Callable[[str], None]) -> None:
-        """``boot_id``: of this boot; ``tell``: takes a line for the log."""
+    def __init__(
+        self, store: Store, boot_id: str, tell: Callable[[str], None], kept: Callable[[Verdict], None]
+    ) -> None:
+        """``boot_id``: of this boot; ``tell``: takes a line for the log; ``kept``: takes each that is kept now."""
         self._store = store
         self._tell = tell
+        self._kept = kept
         self._encoder = VerdictEncoder(boot_id)
         self._waiting: deque[Verdict] = deque()
+        self._gaps: deque[Gap] = deque()
         self._dropped = 0
         self._counts = {FINDING: 0, SHUTDOWN: 0}
 
@@ -35,6 +39,10 @@ class Keeper:
         self._waiting.append(verdict)
         return True
 
+    def offer_gap(self, gap: Gap) -> None:
+        """Likewise: something of this time was not seen."""
+        self._gaps.append(gap)
+
     def take_dropped(self) -> int:
         """How many found no room since the last call; in the pipeline's thread, too."""
         dropped, self._dropped = self._dropped, 0
@@ -42,6 +50,8 @@ class Keeper:
 
     def keep(self) -> None:
         """What was offered is in the store now."""
+        while self._gaps:
+            self._store.add_gap(self._gaps.popleft())
         while self._waiting:
             verdict = self._waiting.popleft()
             kind = FINDING if isinstance(verdict, Finding) else SHUTDOWN
@@ -52,6 +62,7 @@ class Keeper:
                 continue
             self._counts[kind] += 1
             self._store.add(kind, verdict.wall_ns, raw)
+            self._kept(verdict)
 
     def status(self, hello: Hello) -> Status:
         """As far as it is known here."""

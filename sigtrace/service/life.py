@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import threading
 from types import FrameType
 from typing import Final, Self
 
@@ -44,6 +46,20 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._taken)
+
+
+def wake_main() -> None:
+    """Ends the ``next`` that waits in the main thread. For any thread."""
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGCHLD)
+
+
+def open_streams() -> None:
+    """Who starts us may have closed them; then Python has none, and a file of ours would get their numbers."""
+    for stream, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 -- until we end
 
 
 def reap() -> None:

@@ -53,6 +53,11 @@ def make_folder(path: str) -> str:
             f"others can write to {printable(folder)}, so they could pass for the agent",
             next_step=f"chmod 700 {folder}",
         )
+    if status.st_uid not in (0, os.geteuid()):
+        raise HostError(
+            f"{printable(folder)} belongs to uid {status.st_uid}, who could pass for the agent",
+            next_step="set SIGTRACE_SOCKET to a path in a folder of root's or of yours",
+        )
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,6 +33,7 @@ class Outlet:
 
     def __init__(self, sinks: Sequence[Sink], chosen: WorkloadFilter, *, redact: bool) -> None:
         self._way = Way(tuple(sinks), chosen, redact)
+        self._changing = threading.Lock()
         self.lost: dict[str, int] = {}
         """so many events could not be told, by cause"""
         self.steps = 0
@@ -39,8 +41,9 @@ class Outlet:
 
     def change(self, **fields: Any) -> tuple[Sink, ...]:
         """Of :class:`Way`; returns the sinks there were, for who replaced them to close."""
-        old = self._way
-        self._way = replace(old, **fields)
+        with self._changing:  # a reload, and who finds standard output closed
+            old = self._way
+            self._way = replace(old, **fields)
         return old.sinks
 
     def observation(self, observation: Observation) -> None:

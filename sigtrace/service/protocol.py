@@ -94,6 +94,8 @@ class Status:
     """what could not be told, by cause"""
     gaps: tuple[Gap, ...] = ()
     """when no agent ran, as far as what is kept reaches back"""
+    chosen: str = ""
+    """the options that say which containers it tells of; empty: of all"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 from sigtrace.model.finding import Verdict
 from sigtrace.service.keeper import Keeper
 from sigtrace.service.listening import listen, unlink_if_ours
-from sigtrace.service.protocol import AUDIT, STATUS, Hello, Request, Status, frame_line, hello_line, raw_line
+from sigtrace.service.protocol import AUDIT, STATUS, Gap, Hello, Request, Status, frame_line, hello_line, raw_line
 from sigtrace.service.reader import Newest, Reader, snapshot_line
 from sigtrace.service.store import Store
 from sigtrace.service.work import Work
@@ -43,11 +43,13 @@ class Server:
         tell: Callable[[str], None],
         snapshot: Callable[[], bytes] | None = None,
         audit: Callable[[Request], Iterable[bytes]] | None = None,
+        kept: Callable[[Verdict], None] = lambda _: None,
     ) -> None:
         """``status``: fills in what only the agent knows.
 
         ``snapshot``: one as JSON, while somebody reads them. ``audit``: rows as JSON. Both are called in a thread of
-        their own, and may take their time. ``tell``: takes a line for the log.
+        their own, and may take their time. ``tell``: takes a line for the log. ``kept``: takes what is kept
+        now.
         """
         self._path = path
         self._store = store
@@ -56,11 +58,13 @@ class Server:
         self._tell = tell
         self._snapshot = snapshot
         self._audit = audit
-        self._keeper = Keeper(store, hello.boot_id, tell)
+        self._keeper = Keeper(store, hello.boot_id, tell, kept)
         self._work = Work(self._ring)
         self._readers: dict[socket.socket, Reader] = {}
         self._selector = selectors.DefaultSelector()
         self._newest = Newest()
+        self.watched = False
+        """somebody reads snapshots"""
         self._making_snapshot = False
         self._audits = 0
         self._snapshot_at = self._accept_at = 0.0
@@ -88,6 +92,11 @@ class Server:
         """Keep it, and send it to those who follow. Never blocks: what finds no room is dropped and counted."""
         if self._keeper.offer(verdict):
             self._ring()
+
+    def offer_gap(self, gap: Gap) -> None:
+        """Something of this time was not seen. Never blocks."""
+        self._keeper.offer_gap(gap)
+        self._ring()
 
     def take_dropped(self) -> int:
         """How many verdicts found no room since the last call. Call it from the thread that offers."""
@@ -155,7 +164,8 @@ class Server:
         for reader in list(self._readers.values()):
             if reader.request is None and now >= reader.deadline:
                 self._drop(reader)
-        if now >= self._snapshot_at and any(r.wants_snapshots() for r in self._readers.values()):
+        self.watched = any(r.wants_snapshots() for r in self._readers.values())
+        if now >= self._snapshot_at and self.watched:
             self._snapshot_at = now + SNAPSHOT_S
             self._make_snapshot()
 

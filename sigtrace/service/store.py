@@ -110,6 +110,11 @@ class Store:
         self._keep(kind, wall_ns, verdict)
         self._append(_file_line(kind, wall_ns, verdict))
 
+    def add_gap(self, gap: Gap) -> None:
+        """Something of this time was not seen."""
+        self.gaps.append(gap)
+        self._append(_gap_line(gap))
+
     def _keep(self, kind: str, wall_ns: int, verdict: bytes) -> None:
         kept = Kept(self.next_seq, wall_ns, kind, raw_line("verdict", verdict))
         self.next_seq += 1
@@ -132,6 +137,13 @@ class Store:
         try:
             folder = os.path.dirname(self._path)
             os.makedirs(folder, mode=0o700, exist_ok=True)
+            if (owner := os.stat(folder).st_uid) not in (0, os.geteuid()):
+                self._tell(
+                    f"verdicts are not kept for the next agent: {printable(folder)} belongs to uid {owner}, who could "
+                    "put others in their place"
+                )
+                self._path = None
+                return
             if not self._lock(folder):
                 self._tell(
                     f"verdicts are not kept for the next agent: another one keeps its own in {printable(folder)}"
@@ -188,7 +200,7 @@ class Store:
 
     def _write_anew(self, path: str) -> None:
         """All that is kept, in a file that then takes the place of the old one."""
-        lines = [_file_line(_GAP, gap.from_ns, b'{"until_ns":%d}' % gap.until_ns) for gap in self.gaps]
+        lines = [_gap_line(gap) for gap in self.gaps]
         lines += [_file_line(kept.kind, kept.wall_ns, _json_in(kept.line)) for kept in self._kept]
         fresh = f"{path}.new"
         with contextlib.suppress(FileNotFoundError):
@@ -247,6 +259,10 @@ class Store:
 def _file_line(kind: str, wall_ns: int, value: bytes) -> bytes:
     checked = b"%d %s %s" % (max(wall_ns, 0), kind.encode(), value)
     return b"%08x %s\n" % (zlib.crc32(checked), checked)
+
+
+def _gap_line(gap: Gap) -> bytes:
+    return _file_line(_GAP, gap.from_ns, b'{"until_ns":%d}' % gap.until_ns)
 
 
 def _json_in(line: bytes) -> bytes:

@@ -2,72 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from sigtrace.model import ids
 from sigtrace.model.finding import Finding, Verdict
 from sigtrace.model.workload import Observation
 from sigtrace.sinks.base import Sink
+from sigtrace.sinks.marks import LISTED, Way, key_of
 
 #: What is older than this before the end of what the agent before us had told, it told, if it is kept or not: detectors
 #: wait no longer with what they know.
 _WAITED_NS: Final = 10_000_000_000
-#: What is found by listing processes; and so long after a resume such a finding may be one that was told.
-_LISTED: Final = frozenset({"zombie-unreaped", "signal-pending", "stop-unanswered"})
+#: The last count of a fold has the time of its last event, and is told when that was quiet for a minute; that of a
+#: crash loop after ten.
+_QUIET_NS: Final = 120_000_000_000
+_LOOP_NS: Final = 660_000_000_000
+#: So long after a resume what a listing shows may be what was told.
 _LISTED_NS: Final = 120_000_000_000
 
 
-def key_of(boot_id: str, verdict: Verdict) -> str:
-    """The same for the same verdict, whoever makes it.
-
-    What a listing shows, a successor's listing shows at another time: of that its time is no part.
-    """
-    if not isinstance(verdict, Finding):
-        return ids.verdict_trace_id(boot_id, verdict)
-    whose = ids.verdict_trace_id(boot_id, verdict), verdict.time_ns
-    if verdict.code in _LISTED:
-        tasks = [task.key if task else None for task in (verdict.subject, verdict.parent)]
-        whose = f"{boot_id} {verdict.workload.cgroup_id if verdict.workload else 0} {tasks}", 0
-    grown = len(str(verdict.count))  # repeats are told again at ten times the count
-    return f"{whose} {verdict.code} {verdict.cause} {verdict.signo} {grown} {verdict.closing}"
-
-
 class Told:
-    """What an agent before us told."""
+    """What an agent before us did."""
 
-    def __init__(self, boot_id: str, on_repeat: Callable[[Verdict], None] = lambda _: None) -> None:
-        """``on_repeat``: is given each that is left out."""
+    def __init__(self, boot_id: str) -> None:
         self._boot_id = boot_id
-        self.on_repeat = on_repeat
-        self._keys: set[str] = set()
+        self._keys: frozenset[str] = frozenset()
+        self._marks: Mapping[str, int] = {}
         self._until_ns = 0
 
-    def by(self, verdicts: Iterable[Verdict], until_ns: int) -> None:
+    def by(self, verdicts: Iterable[Verdict], until_ns: int, marks: Mapping[str, int] | None = None) -> None:
         """``verdicts``: those that are kept; ``until_ns``: up to here (CLOCK_BOOTTIME) it had told everything.
 
-        0: nothing was pinned, so that nothing comes twice.
+        ``marks``: which way each went, by its key; what has none went every way. 0: nothing was pinned, so that
+        nothing comes twice.
         """
         if until_ns:
-            self._keys = {key_of(self._boot_id, verdict) for verdict in verdicts}
+            self._keys = frozenset(key_of(self._boot_id, verdict) for verdict in verdicts)
+            self._marks = marks or {}
             self._until_ns = until_ns
 
-    def __contains__(self, verdict: Verdict) -> bool:
-        listed = isinstance(verdict, Finding) and verdict.code in _LISTED
+    def went(self, verdicts: Iterable[Verdict], way: Way) -> None:
+        """Now these go this way: what is made of them once more does not."""
+        marks = dict(self._marks)
+        for verdict in verdicts:
+            key = key_of(self._boot_id, verdict)
+            if key in marks:
+                marks[key] |= way
+        self._marks = marks
+
+    def has(self, verdict: Verdict, way: Way = Way.TOLD) -> bool:
+        """Whether it went this way."""
+        if not self._until_ns:
+            return False
+        listed = isinstance(verdict, Finding) and verdict.code in LISTED
         if listed and verdict.time_ns > self._until_ns + _LISTED_NS:
             return False
-        # What a fold adds has the time of its last event, and may be told long after it.
-        folded = isinstance(verdict, Finding) and (verdict.closing or verdict.count > 1)
-        old = verdict.time_ns < self._until_ns - _WAITED_NS and not folded
-        return old or (bool(self._keys) and key_of(self._boot_id, verdict) in self._keys)
+        key = key_of(self._boot_id, verdict)
+        went = self._marks.get(key)
+        if went is not None:
+            return bool(went & way)
+        return verdict.time_ns < self._until_ns - _waits_ns(verdict) or key in self._keys
+
+
+def _waits_ns(verdict: Verdict) -> int:
+    """So long after its time it is told at the latest."""
+    if not isinstance(verdict, Finding):
+        return _WAITED_NS
+    if verdict.code == "crash-masked":
+        return _LOOP_NS if verdict.closing else _WAITED_NS
+    return _QUIET_NS if verdict.closing or verdict.count > 1 else _WAITED_NS
 
 
 class Once:
-    """Sinks behind it get what was not told before."""
+    """Sinks behind it get what did not go their way before."""
 
-    def __init__(self, sinks: Iterable[Sink], told: Told) -> None:
+    def __init__(
+        self,
+        sinks: Iterable[Sink],
+        told: Told,
+        way: Way = Way.TOLD,
+        on_repeat: Callable[[Verdict], None] = lambda _: None,
+    ) -> None:
+        """``on_repeat``: is given each that is left out."""
         self._sinks = tuple(sinks)
         self._told = told
+        self._way = way
+        self._on_repeat = on_repeat
 
     def observation(self, observation: Observation) -> None:
         """Events pass."""
@@ -76,8 +96,8 @@ class Once:
 
     def verdict(self, verdict: Verdict) -> None:
         """If it is new."""
-        if verdict in self._told:
-            self._told.on_repeat(verdict)
+        if self._told.has(verdict, self._way):
+            self._on_repeat(verdict)
             return
         for sink in self._sinks:
             sink.verdict(verdict)

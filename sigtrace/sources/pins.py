@@ -164,13 +164,24 @@ def leftovers(folder: str = FOLDER) -> list[str]:
 
 
 def is_read(folder: str = FOLDER) -> bool:
-    """Whether an agent holds the lock."""
-    pins = Pins(folder)
+    """Whether an agent holds the lock, as far as it can be seen."""
+    return reading(folder) is not False
+
+
+def reading(folder: str = FOLDER) -> bool | None:
+    """Whether an agent holds the lock; None: that can't be seen from here, as without the right to look."""
     try:
-        pins.lock()
-    except HostError:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    pins.unlock()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
     return False
 
 

@@ -6,17 +6,21 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
+from sigtrace.agent.unread import Unread
 from sigtrace.errors import HostError
 from sigtrace.lab.scenario import run as run_scenario
 from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model.event import Kind
+from sigtrace.model.workload import Observation
+from sigtrace.sources import wire
 from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.options import BpfOptions
-from sigtrace.sources.pins import About, leftovers, unpin
+from sigtrace.sources.pins import About, leftovers, reading, unpin
 
 BPFFS = Path("/sys/fs/bpf")
 ROUNDS = 20
@@ -45,6 +49,17 @@ def opened(folder):
     yield open_source
     for source in sources:
         source.close()
+
+
+def test_stop_signals_that_containers_declare_are_known_to_the_next_agent_before_their_names_come(opened):
+    first = opened()
+    first.expect_stop_signal(signal.SIGWINCH)
+    first.close()
+    second = opened()
+    second.watch(os.getpid(), 1)  # changes the gates
+    asks = wire.GATE.unpack(second._loaded.gates.lookup(bytes(4)))[0]
+    assert asks >> (signal.SIGWINCH - 1) & 1
+    assert second._loaded.listings.stop_signals >> (signal.SIGWINCH - 1) & 1
 
 
 def own_signals(source):
@@ -109,6 +124,15 @@ def test_there_is_one_reader(opened):
         opened()
     first.close()
     opened()
+
+
+def test_whether_somebody_reads_is_seen_and_else_not_guessed(opened, folder):
+    source = opened()
+    assert reading(folder) is True
+    source.close()
+    assert reading(folder) is False
+    assert reading(folder) is False, "to look takes no lock from anybody"
+    assert reading(f"{folder}/none") is None
 
 
 def test_pins_that_do_not_fit_are_replaced_and_that_is_said(opened, folder, wait_until):
@@ -184,6 +208,27 @@ def test_losses_that_were_told_are_no_news_to_the_next(opened):
     again = opened(events_bytes=4096, lives_bytes=4096, events_per_s=1_000_000, lives_per_s=1_000_000, burst=1_000_000)
     assert again.resumed_ns
     assert sum(e.count for e in first_losses(again) if e.kind is Kind.LOST) < sum(e.count for e in lost)
+
+
+def test_rings_that_ran_full_while_nobody_read_give_a_gap_with_its_time(opened):
+    small = {"events_bytes": 4096, "lives_bytes": 4096} | dict.fromkeys(("events_per_s", "lives_per_s", "burst"), 10**6)
+    first = opened(**small)
+    first_losses(first)
+    first.close()
+    children = [subprocess.Popen(["sh", "-c", "kill -TERM $$"]) for _ in range(60)]
+    for child in children:
+        child.wait()
+    second, gaps = opened(**small), []
+    unread = Unread(lambda gap, count: gaps.append((gap, count)))
+    opened_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    unread.since(second.resumed_ns, opened_ns)
+    for event in second.read(0).events:
+        unread.observation(Observation(event))
+    ((gap, count),) = gaps
+    assert count > 0
+    wall_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    assert abs(gap.from_ns - (second.resumed_ns + wall_ns)) < 10**9
+    assert gap.from_ns < gap.until_ns <= time.time_ns()
 
 
 def first_losses(source):

@@ -311,9 +311,37 @@ def test_a_name_that_is_not_known_is_said():
     assert "name" in answer.why
 
 
-def test_a_proxy_is_used_and_passed_by_where_the_environment_says(monkeypatch, wait_until):
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def no_proxies(monkeypatch):
     for name in ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_cannot_be_reached_is_blamed_and_not_the_collector(no_proxies, monkeypatch, scheme):
+    port = closed_port()
+    monkeypatch.setenv(f"{scheme}_proxy", f"http://user:{SECRET}@127.0.0.1:{port}")
+    endpoint = Endpoint(f"{scheme}://collector.invalid:4318/v1/traces", tls=scheme == "https")
+    answer = HttpClient(endpoint, Signal.TRACES).send(b"x", 20)
+    assert answer == Later(f"the proxy 127.0.0.1:{port} ({scheme.upper()}_PROXY): Connection refused")
+
+
+def test_a_proxy_that_makes_no_tunnel_is_blamed(no_proxies, monkeypatch):
+    with _Raw(b"HTTP/1.1 403 Forbidden\r\n\r\n") as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        client = HttpClient(Endpoint("https://collector.invalid:4318/v1/traces", tls=True), Signal.TRACES)
+        answer = client.send(b"x", 20)
+    assert isinstance(answer, Later)
+    assert answer.why.startswith("the proxy 127.0.0.1:")
+    assert "403 Forbidden" in answer.why
+
+
+def test_a_proxy_is_used_and_passed_by_where_the_environment_says(no_proxies, monkeypatch, wait_until):
     with HttpReceiver() as proxy, HttpReceiver() as direct:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", "localhost")

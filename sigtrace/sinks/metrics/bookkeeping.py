@@ -74,11 +74,13 @@ class Metrics:
         self._told_refused = 0
         self._counts: CountsOf | None = None
         self._given: CountsOf | None = None
+        self._wake: Callable[[], None] = lambda: None
         self._now_ns = 0
         self._made_ns = -_APART_NS
         self._swept_ns = 0
         self._news = threading.Condition()
-        self._wanted = False
+        self.wanted = False
+        """somebody waits for a collection"""
         self._begun = 0
         self._ready = 0
         self._ended = False
@@ -93,11 +95,12 @@ class Metrics:
         given: CountsOf | None = None,
         workload_of: WorkloadOf | None = None,
         since_wall_ns: int | None = None,
+        wake: Callable[[], None] | None = None,
     ) -> None:
         """What an open capture knows.
 
         ``given``: what removed cgroups gave back since it was last asked. ``since_wall_ns``: since when the kernel
-        counts, if it went on counting while no agent was there.
+        counts, if it went on counting while no agent was there. ``wake``: makes time pass; for any thread.
         """
         if since_wall_ns:
             self._containers.start_wall_ns = since_wall_ns
@@ -105,6 +108,8 @@ class Metrics:
         self._counts, self._given = counts, given
         if workload_of:
             self._containers.workload_of = workload_of
+        if wake:
+            self._wake = wake
         if given:
             given()  # keeps them from now on
 
@@ -119,10 +124,10 @@ class Metrics:
         else:
             self._containers.observe(observation)
 
-    def known(self, verdict: Verdict) -> None:
-        """An agent before us told and counted it: what a fold adds to it is what counts."""
+    def known(self, verdict: Verdict, *, again: bool = False) -> None:
+        """An agent before us counted it: what a fold adds to it is what counts. ``again``: see Repeats.known."""
         if isinstance(verdict, Finding):
-            self._repeats.news(verdict)
+            self._repeats.known(verdict, again=again)
 
     def verdict(self, verdict: Verdict) -> None:
         """A finding or a shutdown."""
@@ -162,7 +167,7 @@ class Metrics:
     def pass_time(self, now_ns: int) -> None:
         """Makes a collection, if somebody waits for one."""
         self._now_ns = now_ns
-        if self._wanted and now_ns - self._made_ns >= _APART_NS:
+        if self.wanted and now_ns - self._made_ns >= _APART_NS:
             self._make()
         elif now_ns - self._swept_ns >= _SWEEP_NS:  # nobody asks
             self._sweep(now_ns)
@@ -187,7 +192,8 @@ class Metrics:
         """Everything as it is now; if the pipeline does not come to it within ``timeout_s``, as it was last."""
         with self._news:
             wanted = self._begun + 1  # one that has begun already may have read what has changed since
-            self._wanted = True
+            self.wanted = True
+            self._wake()
             self._news.wait_for(lambda: self._ended or self._ready >= wanted, timeout_s)
             return self._newest
 
@@ -195,7 +201,7 @@ class Metrics:
 
     def _make(self, *, last: bool = False) -> None:
         with self._news:
-            self._wanted = False
+            self.wanted = False
             self._begun += 1
         collected = self._collected(self._now_ns)
         self._made_ns = self._now_ns

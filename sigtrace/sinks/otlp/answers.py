@@ -83,10 +83,10 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     except ValueError:
         try:
             at = parsedate_to_datetime(value)
-        except (TypeError, ValueError):
+            at = at if at.tzinfo else at.replace(tzinfo=UTC)
+            seconds = (at - (now or datetime.now(UTC))).total_seconds()
+        except (TypeError, ValueError, OverflowError):  # a year of thirty digits
             return None
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        seconds = (at - (now or datetime.now(UTC))).total_seconds()
     return min(max(seconds, 0.0), PAUSE_MAX_S) if math.isfinite(seconds) else None
 
 

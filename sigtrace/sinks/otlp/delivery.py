@@ -144,6 +144,8 @@ class Delivery:
             self._trouble_since = None
 
     def _put_off(self, answer: Later) -> None:
+        if self._ending.left_s <= 0:
+            return  # it is not tried again, and who ends us says what is lost
         if self._trouble_since is None and self._say(
             f"{self._endpoint}: {answer.why}; {self._ledger.tally().waiting:,} {self._unit} wait, it is tried again"
         ):

@@ -34,6 +34,7 @@ class Signal(StrEnum):
 
 #: What a header's name may be made of (RFC 9110, token).
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_EXPORTERS: Final = frozenset({"otlp", "none"})
 _COMPRESSIONS: Final = ("none", "gzip")
 #: Headers that say how a request is read, and what gRPC keeps for itself.
 _RESERVED: Final = re.compile(
@@ -75,7 +76,20 @@ class Variables:
     @property
     def off(self) -> bool:
         """Whether the user wants none of this signal."""
-        return self._environ.get(f"OTEL_{self.signal.upper()}_EXPORTER", "").strip().lower() == "none"
+        return self._exporters() == ["none"]
+
+    def unknown(self) -> list[str]:
+        """Exporters that are asked for and that there are none of here (sdk-environment-variables: enum values)."""
+        words = [word for word in self._exporters() if word not in _EXPORTERS]
+        return [f"{self._exporter}: {printable(word)!r}: there are otlp and none" for word in words]
+
+    @property
+    def _exporter(self) -> str:
+        return f"OTEL_{self.signal.upper()}_EXPORTER"
+
+    def _exporters(self) -> list[str]:
+        words = self._environ.get(self._exporter, "").lower().split(",")
+        return [word.strip() for word in words if word.strip()]
 
     def find(self, name: str) -> tuple[str, str, bool] | None:
         """(value, where it stands, whether it is of all signals), or None."""

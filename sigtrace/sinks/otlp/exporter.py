@@ -10,7 +10,7 @@ from sigtrace.sinks.otlp.answers import Client
 from sigtrace.sinks.otlp.delivery import Delivery, Ending, Tell
 from sigtrace.sinks.otlp.endpoint import Endpoint, Protocol, Signal
 from sigtrace.sinks.otlp.ledger import Ledger, Tally
-from sigtrace.sinks.otlp.queues import Collect, MetricsSlot, Points, SpanQueue
+from sigtrace.sinks.otlp.queues import Collect, MetricsSlot, Points, Settled, SpanQueue
 from sigtrace.sinks.otlp.settings import OtlpSettings
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Exporter:
         self._farewell: str | None = None
         self._closed = False
         ends = (settings.traces, settings.metrics)
+        for why in settings.ignored:
+            tell(f"OTLP: {why}; it is ignored")
         clients = [client_for(e, s) if e else None for e, s in zip(ends, Signal, strict=True)]  # all, before any thread
         if settings.traces and clients[0]:
             ledger = self._ledgers[SPANS] = Ledger(settings.queue)
@@ -67,9 +69,12 @@ class Exporter:
         self._deliveries.append(delivery)
         return delivery
 
-    def put_spans(self, count: int, build: Callable[[], bytes]) -> bool:
-        """``build`` makes the part of a request (queues.part_of_request) that holds ``count`` spans. False: dropped."""
-        return self._spans.put(count, build) if self._spans else False
+    def put_spans(self, count: int, build: Callable[[], bytes], settled: Settled | None = None) -> bool:
+        """``build`` makes the part of a request (queues.part_of_request) that holds ``count`` spans. False: dropped.
+
+        ``settled``: see queues.SpanQueue.put.
+        """
+        return self._spans.put(count, build, settled) if self._spans else False
 
     def export_metrics(self, request: Message | bytes, points: int, done: Callable[[bool], None] | None = None) -> None:
         """In the place of metrics that still wait. ``done``: called once, with whether the collector accepted it."""
@@ -106,9 +111,9 @@ class Exporter:
             worker.wake()
         for worker in workers:
             worker.thread.join(max(until - time.monotonic(), 0.0))
+        self._ending.finish()
         for ledger in self._ledgers.values():
             ledger.close()
-        self._ending.finish()
         for client in self._clients:
             client.abort()
         for worker in workers:

@@ -49,6 +49,10 @@ def _no_password() -> str:
     raise ValueError("the key has a password")
 
 
+class ProxyError(Exception):
+    """The way to the collector ends at a proxy."""
+
+
 class HttpClient:
     """A :class:`sigtrace.sinks.otlp.answers.Client`. One connection, kept open."""
 
@@ -60,6 +64,9 @@ class HttpClient:
         self._port = parts.port
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._url = endpoint.url
+        self._scheme = "https" if endpoint.tls else "http"
+        self._proxy: str | None = None
+        """the one in between, for messages"""
         self._tls = tls_context(endpoint) if endpoint.tls else None
         self._gzip = endpoint.gzip
         self._headers = {
@@ -91,6 +98,8 @@ class HttpClient:
             if answer is None and overdue.is_set():
                 return Later(f"no answer within {timeout_s:.3g} s")
             return answer or Later("the connection was closed before an answer came")
+        except ProxyError as error:
+            return Later(str(error))
         except TimeoutError:
             return Later(f"no answer within {timeout_s:.3g} s")
         except ssl.SSLCertVerificationError as error:
@@ -109,7 +118,7 @@ class HttpClient:
         whole = False
         try:
             if connection.sock is None:
-                connection.connect()
+                self._join(connection, timeout_s)
             self._sock = connection.sock  # the connection forgets it before an answer without a length is read
             self._sock.settimeout(timeout_s)
             # Who wants no more of a request closes before its end is sent, and may have said why.
@@ -126,10 +135,22 @@ class HttpClient:
                 self._connection = None
                 connection.close()
 
+    def _join(self, connection: http.client.HTTPConnection, timeout_s: float) -> None:
+        """Raises OSError; ProxyError if it is not the collector that is to blame."""
+        try:
+            connection.connect()
+        except ssl.SSLError:
+            raise  # with the collector, through the tunnel
+        except OSError as error:
+            if self._proxy is None:
+                raise
+            why = f"no answer within {timeout_s:.3g} s" if isinstance(error, TimeoutError) else _why(error)
+            raise ProxyError(f"the proxy {self._proxy} ({self._scheme.upper()}_PROXY): {why}") from error
+
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        scheme = "https" if self._tls else "http"
-        proxy = _proxy_for(scheme, f"{self._host}:{self._port}" if self._port else self._host)
+        proxy = _proxy_for(self._scheme, f"{self._host}:{self._port}" if self._port else self._host)
         host, port = proxy or (self._host, self._port)
+        self._proxy = printable(f"{host}:{port}" if port else host) if proxy else None
         if self._tls:
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(
                 host, port, timeout=timeout_s, context=self._tls

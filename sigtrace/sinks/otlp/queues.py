@@ -32,15 +32,21 @@ def part_of_request(message: Message) -> bytes:
     return _FIELD_1 + bytes(length) + raw
 
 
+Settled = Callable[[], None]
+"""the collector has it, or will never have it: nobody is to send it again"""
+
+
 class _Part(NamedTuple):
     spans: int
     raw: bytes
+    settled: Settled | None
 
 
 class _Waiting(NamedTuple):
     since: float
     spans: int
     build: Callable[[], bytes]
+    settled: Settled | None
 
 
 class SpanQueue:
@@ -62,12 +68,15 @@ class SpanQueue:
         self.thread = threading.Thread(target=self._run, name="otlp-spans", daemon=True)
         self.thread.start()
 
-    def put(self, count: int, build: Callable[[], bytes]) -> bool:
-        """``build`` makes the part of a request, later and in another thread. False: no room, so they are dropped."""
+    def put(self, count: int, build: Callable[[], bytes], settled: Settled | None = None) -> bool:
+        """``build`` makes the part of a request, later and in another thread. False: no room, so they are dropped.
+
+        ``settled``: called in that thread; never for what was dropped for want of room or time.
+        """
         if not self._ledger.take(count):
             return False
         with self._news:
-            self._items.append(_Waiting(time.monotonic(), count, build))
+            self._items.append(_Waiting(time.monotonic(), count, build, settled))
             self._spans += count
             if len(self._items) == 1 or self._spans >= self._batch:
                 self._news.notify()
@@ -104,10 +113,12 @@ class SpanQueue:
     def _built(self, batch: list[_Waiting]) -> Iterator[_Part]:
         for item in batch:
             try:
-                yield _Part(item.spans, item.build())
+                yield _Part(item.spans, item.build(), item.settled)
             except Exception as error:  # noqa: BLE001 - one verdict that can't be told must not end the others' export
                 self._ledger.dropped(item.spans, Reason.FAULTY)
                 self._tell(f"OTLP: {item.spans} spans could not be made: {type(error).__name__}")
+                if item.settled:
+                    item.settled()
 
     def _send(self, parts: list[_Part]) -> None:
         count = sum(part.spans for part in parts)
@@ -116,8 +127,13 @@ class SpanQueue:
             half = len(parts) // 2
             self._send(parts[:half])
             self._send(parts[half:])
-        elif end is not End.ACCEPTED:
+            return
+        if end is not End.ACCEPTED:
             self._ledger.dropped(count, REASONS[end])
+        if end not in (End.EXPIRED, End.CLOSED):
+            for part in parts:
+                if part.settled:
+                    part.settled()
 
 
 def _requests(parts: list[_Part]) -> Iterator[list[_Part]]:

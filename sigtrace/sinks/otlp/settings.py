@@ -37,6 +37,8 @@ class OtlpSettings:
     """so long the end waits for the collector"""
     backoff_s: float = 1.0
     """the first pause after a failure; each is twice the one before"""
+    ignored: tuple[str, ...] = ()
+    """what the environment says that is not known here, and why; it is told, and changes nothing"""
 
     @classmethod
     def from_environment(
@@ -58,7 +60,8 @@ class OtlpSettings:
 
         None: no endpoint is named, or OTEL_SDK_DISABLED says no. Raises UsageError; no header's value is in it.
         """
-        if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        disabled = environ.get("OTEL_SDK_DISABLED", "").strip()
+        if disabled.lower() == "true":
             return None
         for header in headers:
             headers_of(header.replace(",", "%2C"), "--otlp-header")
@@ -73,7 +76,8 @@ class OtlpSettings:
             "CLIENT_CERTIFICATE": client_certificate,
             "INSECURE": None if insecure is None else str(insecure),
         }
-        ends = {signal: _endpoint(Variables(environ, signal, given)) for signal in Signal}
+        variables = {signal: Variables(environ, signal, given) for signal in Signal}
+        ends = {signal: _endpoint(found) for signal, found in variables.items()}
         if not any(ends.values()):
             return None
         resource = _resource(environ.get("OTEL_RESOURCE_ATTRIBUTES", ""))
@@ -89,7 +93,19 @@ class OtlpSettings:
             batch=min(int(_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)), queue),
             delay_s=_number(environ, "OTEL_BSP_SCHEDULE_DELAY", 5000.0) / 1000.0,
             flush_s=flush_s,
+            ignored=(
+                *(
+                    [f"OTEL_SDK_DISABLED: {printable(disabled)!r} is neither true nor false"]
+                    if _unclear(disabled)
+                    else []
+                ),
+                *(why for found in variables.values() for why in found.unknown()),
+            ),
         )
+
+
+def _unclear(disabled: str) -> bool:
+    return disabled.lower() not in {"", "true", "false"}
 
 
 def _endpoint(variables: Variables) -> Endpoint | None:

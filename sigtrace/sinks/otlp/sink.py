@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
@@ -77,16 +78,27 @@ def _stops(event: Event, workload: Workload) -> bool:
 class Otlp:
     """A :class:`sigtrace.sinks.base.Sink`. Never blocks; what is dropped is in the exporter's ledger."""
 
-    def __init__(self, settings: OtlpSettings, boot_id: str, node: str, *, tell: Tell, exited: bool = False) -> None:
+    def __init__(
+        self,
+        settings: OtlpSettings,
+        boot_id: str,
+        node: str,
+        *,
+        tell: Tell,
+        exited: bool = False,
+        settled: Callable[[Iterable[Verdict]], None] | None = None,
+    ) -> None:
         """``boot_id``: of the boot that is watched or was recorded; empty if not known.
 
-        ``exited``: also shutdowns that nobody asked for and that ended well, as those of jobs. Raises UsageError: a
-        certificate that is none, gRPC without grpcio.
+        ``exited``: also shutdowns that nobody asked for and that ended well, as those of jobs. ``settled``: takes, in
+        any thread, verdicts that the collector has or will never have. Raises UsageError: a certificate that is none,
+        gRPC without grpcio.
         """
         self.exporter = Exporter(settings, tell=tell)
         self._origin = Origin(boot_id, node, settings)
         self._tell = tell
         self._exited = exited
+        self._settled = settled
         self._pods = Pods(boot_id)
         self._held: OrderedDict[tuple[int, int], list[Finding]] = OrderedDict()
         self._off = settings.traces is None
@@ -128,7 +140,8 @@ class Otlp:
             self._put(Alone(finding))
 
     def _put(self, telling: Telling) -> None:
-        self.exporter.put_spans(telling.count, functools.partial(encoded, telling, self._origin))
+        settled = functools.partial(self._settled, _verdicts_of(telling)) if self._settled else None
+        self.exporter.put_spans(telling.count, functools.partial(encoded, telling, self._origin), settled)
 
     def take_dropped(self) -> int:
         """Nothing: an event is not lost because a collector is. See the exporter's ledger."""
@@ -143,3 +156,7 @@ class Otlp:
             self._alone(self._held.popitem(last=False)[1])
         if lost := self.exporter.close(deadline_s):
             self._tell(f"OTLP: {lost}")
+
+
+def _verdicts_of(telling: Telling) -> tuple[Verdict, ...]:
+    return (telling.finding,) if isinstance(telling, Alone) else (telling.shutdown, *telling.findings)

@@ -108,7 +108,8 @@ class Server:
 
     def _serve(self) -> None:
         while not self._ending.is_set():
-            for key, events in self._selector.select(_TICK_S):
+            idle = not self._connections and not self._deaf_until
+            for key, events in self._selector.select(None if idle else _TICK_S):
                 if key.fileobj is self._listener:
                     self._accept()
                 elif key.fd == self._wake:

@@ -8,9 +8,9 @@ from tests.manifests import ROOT
 IMAGE = ROOT / "deploy/image"
 
 
-def locked(file):
+def locked(file, folder=IMAGE):
     """name → (version, hashes)."""
-    text = (IMAGE / file).read_text(encoding="ascii").replace("\\\n", " ")
+    text = (folder / file).read_text(encoding="ascii").replace("\\\n", " ")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     return {normal(words[0].split("==")[0]): (words[0].split("==")[1], words[1:]) for words in lines}
 
@@ -19,18 +19,28 @@ def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def pinned():
+    """name → version, of constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="ascii").splitlines()
+    pins = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {normal(name): version for name, version in pins}
+
+
+def test_the_developers_packages_are_the_pinned_ones_by_hash():
+    packages = locked("requirements-dev.txt", ROOT)
+    assert {name: version for name, (version, _) in packages.items()} == pinned(), "run deploy/image/lock"
+    for name, (_, hashes) in packages.items():
+        assert hashes, name
+        assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", one) for one in hashes)
+
+
 def test_the_images_python_packages_are_the_pinned_ones_by_hash():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = {
         re.match(r"[\w.-]+", r)[0] for r in [*project["dependencies"], *extras["cri"], *extras["grpc"], *extras["tui"]]
     }
-    pins = dict(
-        line.split("==")
-        for line in (ROOT / "constraints.txt").read_text(encoding="ascii").splitlines()
-        if line and not line.startswith("#")
-    )
-    pins = {normal(name): version for name, version in pins.items()}
+    pins = pinned()
     packages = locked("requirements.txt")
     missing = {normal(name) for name in wanted} - packages.keys()
     assert not missing, "run deploy/image/lock"

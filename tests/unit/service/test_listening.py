@@ -180,3 +180,13 @@ def test_only_a_socket_of_ones_own_is_removed(tmp_path):
 
 def test_no_thread_is_left_behind_by_all_this():
     assert [t.name for t in threading.enumerate() if t.name.startswith("service")] == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
+def test_a_folder_of_another_user_is_not_used_whatever_its_mode(tmp_path):
+    """Its owner could put a socket of theirs in place of the agent's."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    os.chown(theirs, 65534, 65534)
+    with pytest.raises(HostError, match="belongs to uid 65534"):
+        make_folder(str(theirs / "agent.sock"))

@@ -160,3 +160,34 @@ def test_without_a_folder_verdicts_are_kept_in_memory():
     fill(store, 3)
     store.close()
     assert len(lines(store)) == 3
+
+
+def test_a_gap_that_was_found_while_it_ran_is_there_for_the_next_agent(tmp_path):
+    store = opened(tmp_path)
+    store.add_gap(Gap(5_000, 9_000))
+    kill(store)
+    assert Gap(5_000, 9_000) in opened(tmp_path).gaps
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
+def test_a_folder_of_another_user_is_neither_read_nor_written(tmp_path):
+    """Its owner could put verdicts of theirs there, and they would be told as the agent's."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    kill(fill_and_give(theirs))
+    said = []
+    store = opened(theirs, said)
+    assert lines(store) == []
+    assert len(said) == 1
+    assert "belongs to uid 65534" in said[0]
+    before = (theirs / "verdicts").read_bytes()
+    fill(store, 1)
+    assert len(lines(store)) == 1
+    assert (theirs / "verdicts").read_bytes() == before
+
+
+def fill_and_give(folder):
+    store = opened(folder)
+    fill(store, 3)
+    os.chown(folder, 65534, 65534)
+    return store

@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import pytest
+
 from sigtrace.model.codes import Severity
 from sigtrace.model.finding import Certainty, Finding
 from sigtrace.sinks.chosen import Tally
-from sigtrace.sinks.once import Once, Told, key_of
+from sigtrace.sinks.marks import Way, key_of
+from sigtrace.sinks.once import Once, Told
 from tests.unit.detectors.events import DROPPED, SHELL_FORM, Chain, Container, S, killed_by, run
 
 BOOT = "6f1c"
@@ -21,9 +24,9 @@ def verdicts(at, n=1):
     return told
 
 
-def passed(told, *made):
+def passed(told, *made, way=Way.TOLD):
     tally = Tally(keep=True)
-    once = Once([tally], told)
+    once = Once([tally], told, way)
     for verdict in made:
         once.verdict(verdict)
     return tally.verdicts
@@ -119,10 +122,12 @@ def test_the_last_word_of_a_fold_is_told_though_its_last_event_is_long_ago():
 
 def test_what_is_left_out_is_shown_to_whoever_counts():
     seen = []
-    told = Told(BOOT, seen.append)
+    told = Told(BOOT)
     old = verdicts(100 * S)
     told.by(old, 102 * S)
-    passed(told, *old)
+    once = Once([Tally()], told, on_repeat=seen.append)
+    for verdict in old:
+        once.verdict(verdict)
     assert seen == old
 
 
@@ -132,3 +137,48 @@ def test_what_a_fold_adds_is_told_though_it_is_not_marked_as_the_last():
     told.by([first], 1000 * S)
     more = dataclasses.replace(first, count=5, time_ns=910 * S)
     assert passed(told, first, more) == [more]
+
+
+def test_what_was_kept_and_not_sent_is_sent_by_the_next_and_told_no_more():
+    told = Told(BOOT)
+    sent, kept = verdicts(100 * S), verdicts(100 * S, n=2)
+    marks = {key_of(BOOT, v): Way.TOLD | Way.SENT for v in sent} | {key_of(BOOT, v): Way.TOLD for v in kept}
+    told.by([*sent, *kept], 1000 * S, marks)
+    assert passed(told, *sent, *kept) == []
+    assert passed(told, *sent, *kept, way=Way.SENT) == kept, "however long ago that was"
+    assert passed(told, *sent, *kept, way=Way.COUNTED) == [*sent, *kept]
+
+
+def test_what_has_no_mark_went_every_way():
+    """An agent without pins told it, or it is so old that its mark is gone."""
+    told = Told(BOOT)
+    told.by(verdicts(500 * S), 502 * S, {"0" * 32: Way.TOLD})
+    assert passed(told, *verdicts(500 * S), *verdicts(10 * S), way=Way.SENT) == []
+
+
+def test_without_a_store_the_marks_say_what_was_told():
+    told = Told(BOOT)
+    old = verdicts(100 * S)
+    told.by([], 102 * S, {key_of(BOOT, v): Way.TOLD for v in old})
+    assert passed(told, *old) == []
+    assert passed(told, *verdicts(101 * S, n=2)) == verdicts(101 * S, n=2)
+
+
+@pytest.mark.parametrize(("closing", "again"), [(False, False), (True, True)])
+def test_a_crash_loop_that_is_recognised_anew_in_old_records_is_no_news(closing, again):
+    """Those that it began with are not in the ring any more; its last count may still come."""
+    told = Told(BOOT)
+    told.by([], 1000 * S)
+    loop = dataclasses.replace(
+        zombies(900 * S, count=3), code="crash-masked", cause="supervisor-restarts", closing=closing
+    )
+    assert (passed(told, loop) == [loop]) is again
+
+
+def test_what_is_taken_from_what_was_kept_does_not_come_out_of_the_rings_as_well():
+    told = Told(BOOT)
+    old = verdicts(100 * S)
+    told.by(old, 102 * S, {key_of(BOOT, v): Way.TOLD for v in old})
+    told.went(old[:1], Way.SENT)
+    assert passed(told, *old, way=Way.SENT) == old[1:]
+    assert passed(told, *old, way=Way.COUNTED) == old

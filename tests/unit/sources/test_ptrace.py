@@ -3,6 +3,9 @@
 import errno
 import os
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,7 @@ from sigtrace.sources.ptrace import wire
 from sigtrace.sources.ptrace.ends import before_its_namespace
 from sigtrace.sources.ptrace.groups import UNKNOWN, Group
 from sigtrace.sources.ptrace.options import PtraceOptions
-from sigtrace.sources.ptrace.processes import Process, ProcReader
+from sigtrace.sources.ptrace.processes import Process, ProcReader, argv_of_pid
 from sigtrace.sources.ptrace.refusals import ptrace_refusals, why_not_seized, yama_scope
 from sigtrace.sources.ptrace.reports import Reports
 from sigtrace.sources.ptrace.signals import disposition_of, info_of, told_by_status
@@ -287,3 +290,21 @@ def test_it_reads_itself_right():
 
 def test_who_is_gone_is_none():
     assert ProcReader(None).read(2**22 + 1) is None
+
+
+def test_what_lies_behind_overwritten_arguments_is_never_shown():
+    """As setproctitle leaves them: the kernel reads on into the environment."""
+    program = (
+        "import ctypes\n"
+        "start, end = map(int, open('/proc/self/stat').read().rpartition(')')[2].split()[45:47])\n"
+        "ctypes.memset(start, ord('x'), end - start); print(flush=True); input()"
+    )
+    argv = [sys.executable, "-c", program]
+    with subprocess.Popen(argv, env={"A": "secret"}, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        raw = Path(f"/proc/{child.pid}/cmdline").read_bytes()
+        shown = argv_of_pid(child.pid)
+        child.stdin.write(b"\n")
+    assert b"A=secret" in raw
+    assert "secret" not in "".join(shown)
+    assert set("".join(shown)) <= set("x…")

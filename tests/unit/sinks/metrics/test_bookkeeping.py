@@ -1,6 +1,7 @@
 """What is counted, of whom, and for how long."""
 
 import threading
+import time
 
 import pytest
 
@@ -428,7 +429,7 @@ def test_who_asks_gets_what_is_true_after_the_question(world, wait_until):
     threads = [threading.Thread(target=lambda: answers.append(world.metrics.collect(10))) for _ in range(20)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: world.metrics._wanted)
+    wait_until(lambda: world.metrics.wanted)
     wait_until(lambda: len(world.metrics._news._waiters) == 20)
     world.signals = {(10, TERM, 0): 1}
     world.now += S
@@ -437,6 +438,13 @@ def test_who_asks_gets_what_is_true_after_the_question(world, wait_until):
         thread.join(10)
     assert len({id(answer) for answer in answers}) == 1
     assert of(answers[0], web, SIGNALS) == {("SIGTERM", "delivered"): 1}
+
+
+def test_who_asks_wakes_the_pipeline(world):
+    """It may sleep for a second where nothing happens, and nobody else would come."""
+    world.metrics.attach(wake=lambda: world.metrics.pass_time(5 * S))
+    asked_ns = time.time_ns()
+    assert world.metrics.collect(timeout_s=60).wall_ns >= asked_ns
 
 
 def test_what_is_gone_is_swept_out_also_if_nobody_asks(world):
@@ -459,7 +467,7 @@ def test_it_is_made_only_if_somebody_asks_and_ten_times_a_second_at_most(world):
         world.metrics.pass_time(world.now + step * S)
     assert made == []
     for step in range(100):
-        world.metrics._wanted = True
+        world.metrics.wanted = True
         world.metrics.pass_time(world.now + 200 * S + step * S // 100)
     assert len(made) == 10
 

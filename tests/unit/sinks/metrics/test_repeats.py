@@ -77,6 +77,32 @@ def test_it_remembers_only_so_many():
     assert len(repeats._told) == 20_000
 
 
+@pytest.mark.parametrize("last", [17, 29])
+@pytest.mark.parametrize("again", [[3], [3, 10], []])
+def test_a_crash_loop_that_goes_on_under_the_next_agent_counts_from_where_the_last_one_left(last, again):
+    """That one's last word was for its end; the next comes to the older ones again, out of its rings."""
+    repeats = Repeats()
+    for one in (loop(3), loop(last, closing=True)):
+        repeats.known(one)
+    for count in again:
+        repeats.known(loop(count), again=True)
+    assert [repeats.news(loop(30)), repeats.news(loop(41, closing=True))] == [30 - last, 11]
+
+
+def test_another_loop_after_one_that_an_agent_before_told_of_is_counted_whole():
+    repeats = Repeats()
+    repeats.known(loop(29, closing=True))
+    assert [repeats.news(loop(3)), repeats.news(loop(30)), repeats.news(loop(31, closing=True))] == [3, 27, 1]
+
+
+def test_a_fold_that_an_agent_before_told_of_adds_what_is_new():
+    repeats = Repeats()
+    repeats.known(finding(count=10))
+    repeats.known(finding(count=17, closing=True))
+    repeats.known(finding(count=10), again=True)
+    assert [repeats.news(finding(count=100)), repeats.news(finding(count=101, closing=True))] == [83, 1]
+
+
 @given(st.lists(st.booleans(), max_size=400))
 @settings(deadline=None)
 def test_the_sum_is_exact_however_a_fold_tells(steps):

@@ -96,7 +96,7 @@ class World:
     def collect(self, after_s=1.0):
         """As an exporter's thread, but the pipeline comes to it at once."""
         self.now += int(after_s * S)
-        self.metrics._wanted = True
+        self.metrics.wanted = True
         self.metrics.pass_time(self.now)
         return self.metrics._newest
 

@@ -86,6 +86,50 @@ def test_what_is_put_is_sent_in_order_and_counted(world, wait_until):
     assert not lines
 
 
+def test_what_the_collector_has_or_will_never_have_is_settled_and_nothing_else(world, wait_until):
+    make, collectors, _ = world
+    collector, settled = collectors["traces"], []
+    exporter = make(batch=1, queue=3)
+    collector.script = [
+        Later("busy"),
+        Accepted(),
+        Refused("bad"),
+        Refused("huge", too_large=True),
+        Accepted(rejected=1),
+    ]
+
+    def broken():
+        raise RuntimeError("no such field")
+
+    for n, build in enumerate([*[lambda: b"x"] * 4, broken]):
+        assert exporter.put_spans(1, build, lambda n=n: settled.append(n))
+        wait_until(lambda: spans(exporter).waiting == 0)
+    assert settled == [0, 1, 2, 3, 4]
+    collector.script = [Later("busy", 100.0)] * 5
+    kept = [exporter.put_spans(1, lambda: b"x", lambda: settled.append("late")) for _ in range(10)]
+    assert kept == [True] * 3 + [False] * 7
+    exporter.close(0.05)
+    assert settled == [0, 1, 2, 3, 4], "those for which there was no room, or no time, are left to the next agent"
+
+
+def test_what_is_ignored_of_the_settings_is_told(world):
+    make, _, lines = world
+    make(ignored=("OTEL_X: 'y': there is no such thing",))
+    assert lines == ["OTLP: OTEL_X: 'y': there is no such thing; it is ignored"]
+
+
+def test_at_the_end_nothing_is_said_to_wait(world, wait_until):
+    """The request that was on its way is ended, and fails; who ends it has said what is lost."""
+    make, collectors, lines = world
+    collectors["traces"].gate.clear()
+    collectors["traces"].script = [Later("the connection was closed")]
+    exporter = make(metrics=None)
+    exporter.put_spans(7, lambda: b"x")
+    wait_until(lambda: spans(exporter).waiting == 7)
+    assert exporter.close(0.05).startswith("7 spans could not be sent within 0.05 s")
+    assert lines == []
+
+
 def test_a_full_queue_drops_the_newest_whole_and_never_waits(world, wait_until):
     make, collectors, _ = world
     collectors["traces"].gate.clear()

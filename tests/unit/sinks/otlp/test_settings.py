@@ -33,6 +33,29 @@ def test_the_sdks_switch_turns_it_off():
 
 
 @pytest.mark.parametrize(
+    ("environ", "ignored"),
+    [
+        ({"OTEL_SDK_DISABLED": "maybe"}, ["OTEL_SDK_DISABLED: 'maybe' is neither true nor false"]),
+        ({"OTEL_TRACES_EXPORTER": "jaeger"}, ["OTEL_TRACES_EXPORTER: 'jaeger': there are otlp and none"]),
+        (
+            {"OTEL_METRICS_EXPORTER": "otlp, console,\x1b"},
+            [
+                "OTEL_METRICS_EXPORTER: 'console': there are otlp and none",
+                r"OTEL_METRICS_EXPORTER: '\\x1b': there are otlp and none",
+            ],
+        ),
+        ({"OTEL_SDK_DISABLED": "FALSE", "OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": ""}, []),
+    ],
+)
+def test_what_the_environment_says_that_nobody_knows_is_told_and_ignored(environ, ignored):
+    """As the specification has it: a value that an implementation does not recognise is warned of, and ignored."""
+    found = settings("http://c:4318", environ)
+    assert list(found.ignored) == ignored
+    assert found.traces
+    assert found.metrics
+
+
+@pytest.mark.parametrize(
     ("variables", "traces", "metrics"),
     [
         ({"ENDPOINT": "http://c:4318"}, "http://c:4318/v1/traces", "http://c:4318/v1/metrics"),

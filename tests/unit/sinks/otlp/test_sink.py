@@ -27,9 +27,11 @@ class Exporter:
         self.counts = []
         self.closed = 0
 
-    def put_spans(self, count, build):
+    def put_spans(self, count, build, settled=None):
         self.counts.append(count)
         self.parts.append(build())
+        if settled:
+            settled()
         return True
 
     def ledger(self):
@@ -210,3 +212,14 @@ def test_records_name_the_trace_that_spans_are_in(sink):
     assert {ids.verdict_trace_id(BOOT, verdict) for verdict in (*findings, shutdown)} == traces
     assert isinstance(shutdown, Shutdown)
     assert all(isinstance(finding, Finding) for finding in findings)
+
+
+def test_a_trace_that_has_gone_out_settles_its_shutdown_and_the_findings_in_it(sink):
+    shutdown, findings = story(whole("dropped", Container(1), S), until=LONG)
+    settled = []
+    one = sink(settled=settled.extend)
+    for finding in findings:
+        one.verdict(finding)
+    assert settled == [], "they wait for it"
+    one.verdict(shutdown)
+    assert settled == [shutdown, *findings]

@@ -1,0 +1,78 @@
+"""Which verdicts are in the metrics that somebody has got: a successor counts the others."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Final
+
+from sigtrace.model.finding import Verdict
+from sigtrace.model.metrics import Collected
+from sigtrace.model.workload import Observation
+from sigtrace.sinks.metrics.bookkeeping import Metrics
+
+#: Verdicts that are remembered while nobody asks.
+_ROOM: Final = 4096
+
+
+class Leaving:
+    """A :class:`sigtrace.sinks.base.Sink` in front of the metrics; what collects is for any thread."""
+
+    def __init__(self, metrics: Metrics, left: Callable[[Iterable[Verdict]], None]) -> None:
+        """``left``: takes those that have left with what was collected."""
+        self._metrics = metrics
+        self._told = left
+        self._lock = threading.Lock()
+        self._counted: deque[Verdict] = deque(maxlen=_ROOM)
+        self._number = 0
+        """of verdicts so far: the last of ``_counted`` is the last of them"""
+
+    def verdict(self, verdict: Verdict) -> None:
+        """It is counted."""
+        self._metrics.verdict(verdict)
+        with self._lock:
+            self._counted.append(verdict)
+            self._number += 1
+
+    def scrape(self) -> Collected:
+        """For who takes it at once."""
+        collected, number = self.collect()
+        self.left(number)
+        return collected
+
+    def collect(self) -> tuple[Collected, int]:
+        """And how far it is complete, for ``left``."""
+        with self._lock:
+            number = self._number
+        asked_ns = time.time_ns()
+        collected = self._metrics.collect()
+        return collected, number if collected.wall_ns >= asked_ns else 0  # an older one, if the pipeline does not come
+
+    def left(self, number: int) -> None:
+        """Somebody has got all up to this one."""
+        with self._lock:
+            count = max(0, number - (self._number - len(self._counted)))
+            gone = list(islice(self._counted, count))
+            for _ in gone:
+                self._counted.popleft()
+        if gone:
+            self._told(gone)
+
+    def observation(self, observation: Observation) -> None:
+        """An event."""
+        self._metrics.observation(observation)
+
+    def pass_time(self, now_ns: int) -> None:
+        """Time passes."""
+        self._metrics.pass_time(now_ns)
+
+    def take_dropped(self) -> int:
+        """Nothing is dropped here."""
+        return self._metrics.take_dropped()
+
+    def close(self) -> None:
+        """The last collection."""
+        self._metrics.close()
