@@ -120,6 +120,8 @@ class Needs:
         offset, length = struct.unpack_from("<II", raw, 24)
         at, end = header + offset + 4, header + offset + length
         (record,) = struct.unpack_from("<I", raw, header + offset)
+        if record < 16:
+            raise ValueError(f"relocations of {record} bytes each")
         while at < end:
             _, count = struct.unpack_from("<II", raw, at)
             at += 8
@@ -158,9 +160,13 @@ class Needs:
     def _resolve(self, type_id: int) -> tuple[_Type, str]:
         """The type behind typedefs and qualifiers, and how C spells it."""
         one, spelled = self._types[type_id], ""
-        while one.kind in _ALIASES:
+        for _ in self._types:
+            if one.kind not in _ALIASES:
+                break
             spelled = one.name if one.kind == Kind.TYPEDEF else spelled
             one = self._types[one.size_or_type]
+        else:
+            raise ValueError("a typedef of itself")
         if one.kind in {Kind.STRUCT, Kind.UNION}:
             if one.name:
                 spelled = f"{Kind(one.kind).name.lower()} {_essential(one.name)}"

@@ -43,10 +43,14 @@ class Tools:
 
 
 def read_tools(release: str, root: Path = Path("/")) -> Tools:
-    """Looks below ``root``, for the headers of the kernel ``release`` (``uname -r``). Nothing is raised."""
-    found = [path for folder in _FOLDERS for path in sorted(root.glob(folder)) if (path / "bcc/__init__.py").is_file()]
-    package = next((path for path in found if (path / "bcc" / _OURS).is_file()), None)
-    foreign = next((path for path in found if not (path / "bcc" / _OURS).is_file()), None)
+    """Looks below ``root``, for the headers of the kernel ``release`` (``uname -r``). Nothing is raised.
+
+    By os.path: what may not be looked into is not there, where Path.is_file raises PermissionError.
+    """
+    paths = [path for folder in _FOLDERS for path in sorted(root.glob(folder))]
+    found = [path for path in paths if os.path.isfile(path / "bcc/__init__.py")]
+    package = next((path for path in found if os.path.isfile(path / "bcc" / _OURS)), None)
+    foreign = next((path for path in found if not os.path.isfile(path / "bcc" / _OURS)), None)
     headers = _headers(release, root)
     return Tools(
         str(package) if package else None,
@@ -59,14 +63,14 @@ def read_tools(release: str, root: Path = Path("/")) -> Tools:
 def _headers(release: str, root: Path) -> Path | None:
     """Where bcc would take them from (src/cc/frontends/clang/loader.cc), or None."""
     if given := os.environ.get("BCC_KERNEL_SOURCE"):
-        return Path(given) if (Path(given) / _KCONFIG).is_file() else None
+        return Path(given) if os.path.isfile(Path(given) / _KCONFIG) else None
     modules = root / "lib/modules" / release
     # Debian splits them: what is common is behind `source`, what is generated behind `build`.
-    both = (modules / "build").is_dir() and (modules / "source").is_dir()
-    if (modules / ("source" if both else "build") / _KCONFIG).is_file():
+    both = os.path.isdir(modules / "build") and os.path.isdir(modules / "source")
+    if os.path.isfile(modules / ("source" if both else "build") / _KCONFIG):
         return modules / "build"
     archive = root / "sys/kernel/kheaders.tar.xz"  # CONFIG_IKHEADERS; bcc unpacks it
-    return archive if archive.is_file() else None
+    return archive if os.path.isfile(archive) else None
 
 
 def _release_of(headers: Path) -> str | None:

@@ -164,7 +164,7 @@ def btf_for(object_file: Path, package: Path) -> bytes:
     """A BTF of this kernel, with all that the object asks for; compiled once a process. Raises HostError."""
     try:
         needs = Needs(object_file.read_bytes())
-    except (OSError, ValueError, IndexError, struct.error) as e:
+    except (OSError, ValueError, IndexError, OverflowError, struct.error) as e:
         raise HostError(
             f"cannot use bcc: {object_file.name} can't be read: {e}",
             next_step="run `make bpf` in the source tree, or install the wheel again",

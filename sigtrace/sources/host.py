@@ -97,7 +97,7 @@ def read_host(root: Path = Path("/"), *, find_library: Callable[[Path], str | No
     """Reads the facts below ``root``; what cannot be read is None, nothing is raised."""
     status = dict(line.split(":", 1) for line in (_text(root / "proc/self/status") or "").splitlines() if ":" in line)
     mountinfo = _text(root / "proc/self/mountinfo") or ""
-    kinds = {line.partition(" - ")[2].split(" ")[0] for line in mountinfo.splitlines()}
+    kinds = {line.partition(" - ")[2].split(" ")[0] for line in mountinfo.split("\n")}
     layout = {(True, True): "hybrid", (True, False): "v2", (False, True): "v1"}.get(
         ("cgroup2" in kinds, "cgroup" in kinds)
     )
@@ -149,7 +149,7 @@ def find_libbpf(root: Path = Path("/")) -> str | None:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_bytes().decode("utf-8", "replace")  # as text "\r" would end a line, and names may hold one
     except OSError:
         return None
 

@@ -19,6 +19,8 @@ from sigtrace.errors import HostError
 from sigtrace.sources.proc_events import ProcEvent, What
 
 _LISTEN: Final = 1
+_PROC_GROUP: Final = 1
+"""CN_IDX_PROC"""
 _FORK, _EXEC, _EXIT = 0x1, 0x2, 0x80000000
 _NLMSG_DONE: Final = 3
 _HEADER: Final = struct.Struct("=IHHIIIIIIHH")
@@ -48,11 +50,12 @@ class ProcConnector:
         self._offset_ns = 0
         try:
             self._made = ProcEventSocket()
-            self._made.bind()
             self._socket = socket.socket(fileno=socket.dup(self._made.fileno()))
         except OSError as e:
             raise _refused(e) from e
         try:
+            # pyroute2's own takes every refusal for an address in use, tries others, and raises a KeyError.
+            self._socket.bind((0, _PROC_GROUP))
             self._ask()
         except OSError as e:
             self.close()

@@ -98,6 +98,10 @@ def why_not_better(name: str, host: Host) -> list[str]:
 
 def make(name: str, options: BpfOptions) -> Source:
     """The source of that name, not yet open; a BccSource is a BpfSource."""
+    if name == "ptrace" and options.signalfds:
+        from sigtrace.sources.ptrace.onlooker import Onlooker
+
+        return Onlooker()
     if name == "ptrace":
         from sigtrace.sources.ptrace.options import PtraceOptions
         from sigtrace.sources.ptrace.source import PtraceSource

@@ -133,18 +133,18 @@ def test_a_dropped_stop_signal_and_the_kill_after_it(source):
     assert sent.time_ns < killed.time_ns < exited.time_ns
 
 
-def test_what_exists_is_told_at_the_start(bpf_host):
-    with Container("contract-snapshot") as box:
+@pytest.mark.parametrize("name", SOURCES)
+def test_what_exists_is_told_at_the_start(bpf_host, name):
+    with Container(f"contract-{os.getpid()}-snapshot") as box:
         box.start(["sleep", "infinity"])
         box.wait_ready()
-        for make in SOURCES.values():
-            source = make()
-            try:
-                source.open()
-                task = the(source, box.init_pid, Kind.TASK)
-            finally:
-                source.close()
-            is_known(source, "snapshot", (task.container_init, task.task.argv), (True, ("sleep", "infinity")))
+        source = SOURCES[name]()
+        try:
+            source.open()
+            task = the(source, box.init_pid, Kind.TASK)
+        finally:
+            source.close()
+        is_known(source, "snapshot", (task.container_init, task.task.argv), (True, ("sleep", "infinity")))
 
 
 def test_a_first_exec_has_its_argv(source):
@@ -171,11 +171,12 @@ def test_what_a_handler_takes_and_who_inside_sent_it(source):
 
 def test_what_is_ignored_by_choice(source):
     with started(source, "ignored", ["env", "--ignore-signal=TERM", "sleep", "infinity"]) as box:
-        all_of(source, lambda e: e.kind is Kind.EXEC and e.task.argv == ("sleep", "infinity"))
+        pid = box.init_pid
+        all_of(source, lambda e: e.kind is Kind.EXEC and e.task.pid == pid and e.task.argv == ("sleep", "infinity"))
         box.kill(SIGTERM)
-        sent = the(source, box.init_pid, Kind.SIGNAL_GENERATE, SIGTERM)
+        sent = the(source, pid, Kind.SIGNAL_GENERATE, SIGTERM)
     is_known(source, "ignored", sent.disposition, Disposition.IGNORE)
-    assert not seen_so_far(source, is_dropped)
+    assert not seen_so_far(source, lambda e: e.task.pid == pid and is_dropped(e))
 
 
 def test_what_stays_blocked_pends_and_is_dropped_when_it_is_unblocked(source):
@@ -341,6 +342,7 @@ def test_how_many_signals_there_were(source):
             n for (cgroup, signo, _), n in source.counts().signals.items() if (cgroup, signo) == (box.cgroup_id, 15)
         ]
     is_known(source, "counts", counted, [5])
+    assert source.counts().known is facts.knows(source.name, "counts")
 
 
 def test_time_moves_on_without_events(source):
@@ -359,5 +361,6 @@ def test_the_table_in_the_documentation_is_what_is_tested_here():
     document = facts.DOCUMENT.read_text()
     assert facts.written(document) == document
     tested = Path(__file__).read_text()
+    assert {SOURCES[name]().name for name in SOURCES} == set(facts.NAMES)
     # That it changes nothing is proved beside ptrace itself: tests/kernel/test_ptrace_safety.py.
     assert [fact for fact in facts.FACTS if f'is_known(source, "{fact}"' not in tested] == ["unchanged"]

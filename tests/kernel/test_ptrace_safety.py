@@ -503,3 +503,28 @@ tracer.close()
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.split() == ["0", "15", "15", "-15", "1"], done.stderr  # EPERM for root's own
+
+
+def test_a_zombie_is_no_error_and_stays_its_parents():
+    zombie = subprocess.Popen(["sh", "-c", "exit 5"])
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    with tracing() as tracer:
+        assert tracer.seize(zombie.pid).value != 0
+    assert zombie.wait() == 5
+
+
+def test_two_that_signal_without_end_starve_nobody_else(load, program):
+    """Whoever stops is looked at in the kernel's order: a third hears its signal all the same, and soon."""
+    with contextlib.ExitStack() as stack:
+        storms = [stack.enter_context(started(load, "storm", 100_000)) for _ in range(2)]
+        third = stack.enter_context(started(program, "handler"))
+        tracer = stack.enter_context(tracing(PtraceOptions(signals_per_s=50)))
+        for storm in storms:
+            tracer.seize(int(storm.said[1]))
+        tracer.seize(third.pid)
+        for storm in storms:
+            go(storm)
+        tracer.await_report(lambda told: told.kind == Report.SIGNAL and told.tgid != third.pid)
+        third.terminate()
+        assert third.stdout.readline() == b"took 15\n"
+        assert [storm.poll() for storm in storms] == [None, None]  # they are at it still

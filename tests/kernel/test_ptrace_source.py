@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from sigtrace.lab.container import Container
+from sigtrace.lab.folder import Folder
 from sigtrace.lab.needs import unmet
-from sigtrace.lab.process import argv_of, descendants_of
+from sigtrace.lab.process import argv_of, descendants_of, until
 from sigtrace.model.event import Disposition, Kind, Loss
 from sigtrace.sources.ptrace.options import PtraceOptions
 from sigtrace.sources.ptrace.source import PtraceSource
@@ -44,7 +45,7 @@ class Watched:
     """An open source, asked until a condition holds."""
 
     def __init__(self, **options):
-        self.source = PtraceSource(PtraceOptions(below=os.getpid(), **options))
+        self.source = PtraceSource(PtraceOptions(**{"below": os.getpid()} | options))
         self.events = []
         self.source.open()
 
@@ -224,3 +225,145 @@ def test_a_supervisor_that_stops_its_child_for_its_own_reasons_was_not_asked_to(
         box.kill(signal.SIGUSR1)
         watch.until(lambda: [e for e in watch.events if e.kind is Kind.SIGNAL_DELIVER and e.signo == signal.SIGTERM])
         assert watch.of(box.init_pid, Kind.SIGNAL_GENERATE, signal.SIGTERM) == []
+
+
+def swallow(watch):
+    """What the kernel has told up to now, nobody hears."""
+    watch.source._changes.read(0)
+    watch.source._changes._lost = True
+
+
+def test_who_began_while_the_kernels_word_was_lost_is_found_by_a_look_and_traced(watched):
+    watch = watched()
+    with Container(name("missed")) as box:
+        box.start(["sleep", "infinity"])
+        box.wait_ready()
+        swallow(watch)
+        watch.traces(1)
+        (seen,) = watch.until(lambda: watch.of(box.init_pid, Kind.TASK))
+        (lost,) = [e for e in watch.events if e.loss is Loss.KERNEL_MISSED]
+    assert (seen.task.argv, seen.container_init, lost.count) == (("sleep", "infinity"), True, 1)
+
+
+def test_who_executed_while_the_kernels_word_was_lost_is_told_as_what_it_is_now(watched):
+    watch = watched(below=1 << 30)  # traces nobody, who would tell
+    with Container(name("became")) as box, Folder({}) as folder:
+        box.start(["sh", "-c", f"while [ ! -e {folder}/go ]; do sleep 0.01; done; exec sleep infinity"])
+        watch.until(lambda: [e for e in watch.of(box.init_pid, Kind.EXEC) if e.task.comm == "sh"])
+        (folder / "go").touch()
+        box.wait_ready()
+        until(lambda: argv_of(box.init_pid) == ("sleep", "infinity"), "the exec")
+        swallow(watch)
+        watch.until(lambda: [e for e in watch.of(box.init_pid, Kind.EXEC) if e.task.argv == ("sleep", "infinity")])
+        assert [e.count for e in watch.events if e.loss is Loss.KERNEL_MISSED] == [1]
+
+
+@pytest.mark.parametrize("attached", ["before its leader leaves", "after"])
+def test_the_end_of_one_whose_leader_left_first_is_told_with_its_status(watched, program, wait_until, attached):
+    watch = watched() if attached != "after" else None
+    with Container(name("leader")) as box:
+        box.start([str(program), "leader-first", "3", "4"])
+        box.wait_ready(b"ready\n")
+        if watch:
+            watch.traces(1)
+        box.kill(signal.SIGRTMIN + 1)
+        stat = Path(f"/proc/{box.init_pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", what="the leader to leave")
+        watch = watch or watched()
+        watch.traces(1)
+        box.kill(signal.SIGRTMIN + 1)
+        status = box.wait()
+        (exit_,) = watch.until(lambda: watch.of(box.init_pid, Kind.EXIT))
+    assert exit_.wait_status in (status, None)
+    assert watch.of(box.init_pid, Kind.EXIT) == [exit_]
+
+
+def test_a_plain_user_traces_a_command_of_its_own(tmp_path):
+    """Without any capability: what it tells, and that it ends as the command did."""
+    script = f"""
+import os, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+command = ["sh", "-c", "trap 'exit 7' USR1; kill -USR1 $$; sleep 60"]
+os.chdir({str(REPOSITORY)!r})
+os.execv(sys.executable, [sys.executable, "-m", "sigtrace.cli.main", "trace", "--backend", "ptrace", "-o", "json", "--",
+    *command])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY
+    )
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 7, done.stderr
+    (taken,) = [one for one in told if one.get("kind") == "signal_deliver" and one.get("signal") == "SIGUSR1"]
+    assert (taken["disposition"], taken["sender"]["pid"]) == ("handler", taken["target"]["pid"])
+    assert [one["exit_code"] for one in told if one.get("kind") == "exit"][-1] == 7
+
+
+@pytest.mark.parametrize(
+    ("program", "unheard"),
+    [
+        ("signal.pthread_sigmask(signal.SIG_BLOCK,{15}); print('up',flush=True); signal.sigwait({15})", True),
+        (
+            (
+                "signal.pthread_sigmask(signal.SIG_BLOCK,{15}); print('up',flush=True)\n"
+                "while not signal.sigtimedwait({15}, 0): time.sleep(0.001)"
+            ),
+            True,
+        ),
+        ("signal.signal(10, lambda *_: sys.exit(0)); print('up',flush=True); signal.pause()", False),
+    ],
+    ids=["waits for it", "polls for it", "is not asked to"],
+)
+def test_whether_a_main_process_may_have_been_asked_unseen_is_said_at_its_end(watched, program, unheard):
+    watch = watched()
+    with Container(name("unheard")) as box:
+        box.start(["python3", "-c", f"import signal, sys, time; {program}"])
+        box.wait_ready(b"up\n", asleep=False)
+        watch.traces(1)
+        box.kill(signal.SIGTERM if unheard else signal.SIGUSR1)  # the latter asks nobody to end
+        (exit_,) = watch.until(lambda: watch.of(box.init_pid, Kind.EXIT))
+    assert exit_.wait_status.raw == 0
+    assert exit_.unheard is unheard
+    assert watch.of(box.init_pid, Kind.SIGNAL_DELIVER, signal.SIGTERM) == []
+
+
+def test_with_a_command_only_its_own_tree_is_traced_and_told_of(watched):
+    with subprocess.Popen(["sh", "-c", "read -r _; exit 3"], stdin=subprocess.PIPE) as shell:
+        watch = watched(below=0, follow=(shell.pid,), children=True, tell_all=True, zombie_after_s=0.1)
+        with Container(name("another")) as box:
+            box.start(["sh", "-c", "sleep 0.01 & exec sleep infinity"])  # it leaves a zombie
+            box.wait_ready()
+            watch.until(lambda: argv_of(box.init_pid) == ("sleep", "infinity"))
+            box.kill(signal.SIGTERM)
+            box.kill(signal.SIGKILL)
+            box.wait()
+            shell.stdin.write(b"\n")
+            shell.stdin.flush()
+            watch.until(lambda: watch.of(shell.pid, Kind.EXIT))
+            assert watch.source.ledger()["tracees"] <= 1
+        told = {e.task.pid for e in watch.events if e.task and e.kind is not Kind.TASK}
+    assert told == {shell.pid}
+
+
+@pytest.mark.parametrize("where", ["the proc connector", "the headers"])
+def test_what_a_plain_user_may_not_have_is_done_without(where, tmp_path):
+    """Before Linux 6.6 the proc connector is refused to it; a hardened node lets it not look into /lib/modules."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    script = f"""
+import errno, os, socket, sys
+os.environ["BCC_KERNEL_SOURCE"] = {str(closed / "headers")!r}
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+from sigtrace.sources import netlink
+if {where!r} == "the proc connector":
+    class Refused(socket.socket):
+        def bind(self, address):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    netlink.socket.socket = Refused
+from sigtrace.cli.main import main
+sys.exit(main(["trace", "--backend", "ptrace", "--", "sh", "-c", "exit 5"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False, cwd=REPOSITORY
+    )
+    assert done.returncode == 5, done.stderr
+    assert "bug" not in done.stderr

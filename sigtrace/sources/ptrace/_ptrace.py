@@ -52,12 +52,19 @@ _ptrace.errcheck = _checked  # type: ignore[assignment]
 _libc.prctl.argtypes = (c.c_int, c.c_ulong, c.c_ulong, c.c_ulong, c.c_ulong)
 _libc.prctl.restype = c.c_int
 _libc.prctl.errcheck = _checked  # type: ignore[assignment]
+# int waitid(idtype_t, id_t, siginfo_t *, int); Python's own goes on waiting after a signal.
+_waitid = _libc.waitid
+_waitid.argtypes = (c.c_int, c.c_uint, c.c_void_p, c.c_int)
+_waitid.restype = c.c_int
+_waitid.errcheck = _checked  # type: ignore[assignment]
 
 # siginfo_t of 64-bit machines: si_signo, si_errno, si_code, padding; then si_pid and si_uid of those that have them.
 _info = c.create_string_buffer(128)
 _message = c.c_ulong()
 _INFO: Final = struct.Struct("=8xi4xiI")
 _unpack = _INFO.unpack_from
+#: Of SIGCHLD: si_code, si_pid, si_status.
+_unpack_child = struct.Struct("=8xi4xi4xi").unpack_from
 _info_at: Final = c.addressof(_info)
 _message_at: Final = c.addressof(_message)
 
@@ -80,6 +87,18 @@ def listen(tid: int) -> None:
 def detach(tid: int, signo: int) -> None:
     """Let a stopped one go, with the signal that stopped it."""
     _ptrace(_DETACH, tid, None, signo)
+
+
+_LOOK: Final = os.WEXITED | os.WSTOPPED | os.WNOWAIT | WALL
+
+
+def look(options: int) -> tuple[int, int, int]:
+    """(si_code, tid, si_status) of a tracee that has stopped or ended; tid 0 if none has and ``options`` has WNOHANG.
+
+    It stays to be looked at until it goes on. Raises InterruptedError (a signal came), ChildProcessError (no tracee).
+    """
+    _waitid(os.P_ALL, 0, _info_at, _LOOK | options)
+    return _unpack_child(_info)
 
 
 def siginfo(tid: int) -> tuple[int, int, int]:

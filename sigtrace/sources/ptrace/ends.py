@@ -77,16 +77,17 @@ class Census:
     def __init__(self, table: Table, zombie_after_s: float) -> None:
         self._table = table
         self._after_ns = int(zombie_after_s * 1e9)
-        self._next_ns = 0
+        self.next_ns = 0
+        """when it is to be asked again (CLOCK_BOOTTIME)"""
         self._told: dict[int, Event] = {}
         self._since: dict[tuple[int, int], int] = {}
         """of those that were there before us"""
 
     def due(self, now_ns: int, wall_ns: int, *, reaps: bool) -> list[Event]:
         """TASK and REAP events, once a second. ``reaps``: tell of every reaping."""
-        if now_ns < self._next_ns:
+        if now_ns < self.next_ns:
             return []
-        self._next_ns = now_ns + _CENSUS_NS
+        self.next_ns = now_ns + _CENSUS_NS
         try:
             there = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         except OSError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import struct
+import sys
 from typing import Final
 
 from sigtrace.model.event import Event, Kind
@@ -27,15 +27,20 @@ _AGAIN_NS: Final = 1_000_000_000
 def waited_for(pid: int) -> int:
     """The signals that its main thread waits for in sigwait now, bit (signo - 1); 0 if it does not, or who knows."""
     try:
-        with open(f"/proc/{pid}/syscall", encoding="ascii") as f:
-            words = f.read().split()
-        if len(words) < 2 or words[0] != str(_WAITS):
-            return 0
-        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-            memory.seek(int(words[1], 16))
-            return int(struct.unpack("=Q", memory.read(8))[0])
-    except (OSError, ValueError, struct.error, OverflowError):
+        return waits_of(pid, pid)
+    except (OSError, ValueError):
         return 0
+
+
+def waits_of(pid: int, tid: int) -> int:
+    """The same of one thread. Raises OSError or ValueError if that can't be told."""
+    with open(f"/proc/{pid}/task/{tid}/syscall", encoding="ascii") as f:
+        words = f.read().split()
+    if len(words) < 2 or words[0] != str(_WAITS):
+        return 0
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        memory.seek(int(words[1], 16))
+        return int.from_bytes(memory.read(8), sys.byteorder)
 
 
 class Forwarders:
@@ -45,10 +50,10 @@ class Forwarders:
         self._children: dict[tuple[int, int], int] = {}
         self._told: dict[tuple[int, int], int] = {}
 
-    def look(self, main: Process) -> int:
-        """The pid of its child, which is to be traced, if the main process is one; else 0."""
+    def look(self, main: Process, waits: int) -> int:
+        """The pid of its child, which is to be traced, if the main process is one; else 0. ``waits``: for these now."""
         key = main.task.key
-        if key not in self._children and waited_for(main.task.pid) & _ALL == _ALL:
+        if key not in self._children and waits & _ALL == _ALL:
             children = children_of(main.task.pid)
             if len(children) == 1:
                 if len(self._children) > 10_000:

@@ -12,11 +12,11 @@ def mounts(controller: str) -> tuple[str, str]:
     """Where v2 is mounted, and this controller of v1; empty for what is not."""
     v1 = v2 = ""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as f:
-            lines = [line.split(" ") for line in f.read().splitlines()]
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace", newline="\n") as f:
+            lines = [line.split(" ") for line in f.read().split("\n")]
     except OSError:
         return "", ""
-    for fields in (f for f in lines if "-" in f and len(f) > 9):
+    for fields in (f for f in lines if "-" in f[:-1] and len(f) > 9):
         mount = _OCTAL.sub(lambda m: chr(int(m[1], 8)), fields[4])
         if fields[fields.index("-") + 1] == "cgroup2":
             v2 = v2 or mount
@@ -34,8 +34,8 @@ class Freezers:
     def holds(self, pid: int) -> bool:
         """Whether it is frozen; False too if that can't be read."""
         try:
-            with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as f:
-                lines = f.read().splitlines()
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape", newline="\n") as f:
+                lines = f.read().split("\n")  # names may hold any other line break
         except OSError:
             return False
         for line in lines:

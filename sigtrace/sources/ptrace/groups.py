@@ -33,16 +33,20 @@ class Group:
         self.letting_go = False
         self._status = -1
         self._tokens = [float(_BURST), float(_BURST)]
-        self._filled_ns = 0
+        self._filled_ns = self._next_ns = 0
         self._looks = float(_LOOKS)
         self._looked_ns = 0
 
     def admit(self, now_ns: int, rate: int, *, asks: bool) -> bool:
         """Whether one more may be told: ``rate`` a second, a burst in advance."""
+        if now_ns < self._next_ns and not asks:
+            return False  # in a storm nearly always: no more is to be reckoned for these
         more = (now_ns - self._filled_ns) * rate / _SECOND
         self._filled_ns = now_ns
         self._tokens = [min(_BURST, tokens + more) for tokens in self._tokens]
         if self._tokens[asks] < 1:
+            if not asks:
+                self._next_ns = now_ns + int((1 - self._tokens[False]) * _SECOND / rate)
             return False
         self._tokens[asks] -= 1
         return True

@@ -8,7 +8,7 @@ from typing import Final
 from sigtrace.model import signals
 from sigtrace.model.event import Event, Kind, Masks, Result
 from sigtrace.sources.ptrace.ends import base_event
-from sigtrace.sources.ptrace.forwarders import Forwarders
+from sigtrace.sources.ptrace.forwarders import Forwarders, waited_for
 from sigtrace.sources.ptrace.frozen import Freezers
 from sigtrace.sources.ptrace.groups import threads_of
 from sigtrace.sources.ptrace.options import STOP_SIGNALS
@@ -56,6 +56,11 @@ class Listings:
                 if event.task:
                     listed[event.task.pid] = event
         return found + list(listed.values())
+
+    def deadline_ns(self) -> int:
+        """When ``due`` is to be asked again (CLOCK_BOOTTIME), whatever happens until then."""
+        looks = min(self._next_ns, self._closer_ns) if self._close else self._next_ns
+        return min([looks, *(at for at, _ in self._again)])
 
     def was_pending(self, process: Process, signo: int) -> bool:
         """Whether it was found in the queue before it arrived; asked once."""
@@ -107,8 +112,11 @@ class Listings:
             if seen is None or seen.masks is None:
                 continue
             pends = seen.masks.pending & (self.stop_signals | STOP_SIGNALS)
-            if not seen.zombie and (child := self.forwarders.look(seen)):
-                self.untraced.append(child)
+            if not seen.zombie:
+                waits = waited_for(seen.task.pid)
+                seen.waits |= waits
+                if child := self.forwarders.look(seen, waits):
+                    self.untraced.append(child)
             held = seen.masks.blocked & (self.stop_signals | STOP_SIGNALS) or seen.stopped or pends
             (self._close.add if held else self._close.discard)(seen.task.pid)
             new = pends & ~self._pends.get(key, 0)

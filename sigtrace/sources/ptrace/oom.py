@@ -71,7 +71,7 @@ class OomKills:
         return Mark(risen[0] if risen else None, group)
 
     def _find(self, pid: int) -> _Counts | None:
-        for line in _text(f"/proc/{pid}/cgroup").splitlines():
+        for line in _text(f"/proc/{pid}/cgroup").split("\n"):
             number, _, rest = line.partition(":")
             controllers, _, path = rest.partition(":")
             v2 = number == "0"
@@ -97,7 +97,7 @@ def _full(folder: str, *, v2: bool) -> int:
 
 
 def _number(path: str, name: str) -> int:
-    for line in _text(path).splitlines():
+    for line in _text(path).split("\n"):
         key, _, value = line.partition(" ")
         if key == name and value.strip().isdecimal():
             return int(value)
@@ -106,7 +106,7 @@ def _number(path: str, name: str) -> int:
 
 def _text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as f:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as f:
             return f.read(65536)
     except OSError:
         return ""

@@ -48,6 +48,9 @@ class Process:
     exit_told: bool = False
     exit_status: int | None = None
     """as the kernel told it of one that is traced"""
+    waits: int = 0
+    """signals that it may have taken without a stop, bit (signo - 1): it waited for them when it was looked at
+    (sigwait), or blocked them when it exited, as who takes them by sigwait or signalfd does"""
     exit_ns: int = 0
     """when it exited (CLOCK_BOOTTIME); 0: it has not, or before we looked"""
 
@@ -81,16 +84,18 @@ class ProcReader:
             # Fields 3, 4, 9, 22; below 20 and 52.
             state, ppid, flags, start_ns = fields[0], int(fields[1]), int(fields[6]), int(fields[19]) * TICK_NS
             numbers = [int(n) for n in status.get(b"NSpid", b"").split()] or [pid]
-            exit_code = int(fields[49])
+            threads, exit_code = int(fields[17]), int(fields[49])
             uid = int(status[b"Uid"].split()[1])
             masks = _masks(status)
         except (OSError, IndexError, ValueError, KeyError):
             return None
-        zombie = state in (b"Z", b"X")
+        dead = state in (b"Z", b"X")
+        zombie = dead and threads <= 1  # else only its leader has left
         known = parent(ppid) if ppid else None
         # Of who is on its way out the cgroup reads as the root of v1, or as deleted.
         exiting = bool(flags & PF_EXITING)
-        cgroup = 0 if exiting or zombie else cgroup
+        lives = self._living(pid) if dead and not zombie else pid
+        cgroup = self.cgroup_of(lives) if lives != pid else 0 if exiting or dead else cgroup
         above = known.task.cgroup_id if known else 0
         level = len(numbers) - 1 + (not self.is_first)
         return Process(
@@ -100,7 +105,7 @@ class ProcReader:
                 comm=printable(head.partition(b"(")[2]),
                 tid=pid,
                 ns_pid=numbers[-1],
-                pidns=self.own_pidns if len(numbers) == 1 else pidns_of(pid),
+                pidns=self.own_pidns if len(numbers) == 1 else pidns_of(lives),
                 uid=uid,
                 cgroup_id=cgroup,
                 parent_pid=ppid,
@@ -120,8 +125,16 @@ class ProcReader:
             # Who may not trace it reads a 0; and not its namespace either.
             status=exit_code & 0xFFFF if zombie and (exit_code or pidns_of(pid)) else None,
             masks=masks,
-            threads=max(0, int(fields[17]) - 1),
+            threads=max(0, threads - 1),
         )
+
+    @staticmethod
+    def _living(pid: int) -> int:
+        """A thread that lives, where the leader has left: the youngest."""
+        try:
+            return max(int(name) for name in os.listdir(f"/proc/{pid}/task"))
+        except (OSError, ValueError):
+            return pid
 
     def cgroup_of(self, pid: int) -> int:
         """The kernfs id of its cgroup where containers live; 0 if it can't be told."""
@@ -133,7 +146,7 @@ class ProcReader:
         except OSError:
             return 0
         wanted = str(self._hierarchy.number).encode()
-        for line in raw.splitlines():
+        for line in raw.split(b"\n"):  # a cgroup may be named with any other line break
             number, _, rest = line.partition(b":")
             if number == wanted:
                 return self._id_of(os.fsdecode(rest.partition(b":")[2]))
@@ -187,12 +200,19 @@ def pidns_of(pid: int) -> int:
 
 
 def argv_of_pid(pid: int) -> tuple[str, ...] | None:
-    """Its argv; None if it can't be read or has none."""
+    """Its argv; None if it can't be read or has none.
+
+    Where a program has overwritten its arguments and their last NUL, the kernel reads on into the environment
+    (get_mm_cmdline in fs/proc/base.c): cut where they ended, if /proc shows us that.
+    """
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as f:
             raw = f.read(TEXT_LEN + 1)
-    except OSError:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            start, end = map(int, f.read(4096).rpartition(b")")[2].split()[45:47])
+    except (OSError, ValueError):
         return None
+    raw = raw[: end - start] if end > start else raw
     return argv_of(raw[:TEXT_LEN], truncated=len(raw) > TEXT_LEN) or None
 
 

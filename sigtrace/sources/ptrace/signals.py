@@ -17,6 +17,8 @@ from sigtrace.sources.ptrace.wire import ALL_BITS, Told
 _SI_USER: Final = 0
 _SI_TKILL: Final = -6
 _SI_KERNEL: Final = 0x80
+#: Who a sender's ancestors are is not asked more often.
+_FRESH_NS: Final = 50_000_000
 
 
 def disposition_of(told: Told) -> Disposition | None:
@@ -37,6 +39,8 @@ class Senders:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._last: tuple[Process | None, Task | None, int] = (None, None, 0)
+        """the sender that was found last, as it is told, and when: in a storm it is one and the same"""
 
     def of(self, told: Told, target: Process) -> tuple[Task | None, bool]:
         """(the sender or None, whether it lives outside the target's PID namespace, or cgroup where that is shared)."""
@@ -48,7 +52,10 @@ class Senders:
         if sender is None:
             own = target.task.pidns and target.level == 0
             return (Task(told.other, 0, uid=told.uid) if own else None), False
-        task = dataclasses.replace(sender.task, ancestry=ancestry_of(sender.task.parent_pid, self._table.look))
+        known, task, at_ns = self._last
+        if task is None or known is not sender or told.time_ns - at_ns > _FRESH_NS:
+            task = dataclasses.replace(sender.task, ancestry=ancestry_of(sender.task.parent_pid, self._table.look))
+            self._last = (sender, task, told.time_ns)
         outside = not target.init and bool(task.cgroup_id) and task.cgroup_id != target.task.cgroup_id
         return task, outside
 
@@ -61,14 +68,13 @@ def info_of(code: int) -> Info | None:
 
 
 def delivery_events(
-    told: Told, target: Process, base: Event, sender: Task | None, *, outside: bool
+    told: Told, target: Process, sender: Task | None, *, wall_ns: int, outside: bool, watched: bool
 ) -> tuple[Event, Event]:
-    """(signal_generate, signal_deliver); ``base``: an event of the target with its states."""
-    task = target.task if told.tid == target.task.tid else dataclasses.replace(target.task, tid=told.tid)
+    """(signal_generate, signal_deliver). ``wall_ns``: of the report; ``watched``: see Event."""
     common: dict[str, Any] = {
-        "time_ns": base.time_ns,
-        "wall_ns": base.wall_ns,
-        "task": task,
+        "time_ns": told.time_ns,
+        "wall_ns": wall_ns,
+        "task": target.task if told.tid == target.task.tid else dataclasses.replace(target.task, tid=told.tid),
         "sender": sender,
         "signo": told.number,
         "disposition": disposition_of(told),
@@ -76,12 +82,12 @@ def delivery_events(
         "info": info_of(told.value),
         "blocked": False,
         "ptraced": True,
-        "stopped": base.stopped,
-        "ns_init": base.ns_init,
-        "container_init": base.container_init,
-        "watched": base.watched,
-        "parent_outside": base.parent_outside,
-        "cgroup_entered": base.cgroup_entered,
+        "stopped": target.stopped,
+        "ns_init": target.init,
+        "container_init": target.container_init,
+        "watched": watched,
+        "parent_outside": target.parent_outside,
+        "cgroup_entered": target.entered,
     }
     generate = Event(kind=Kind.SIGNAL_GENERATE, result=Result.DELIVERED, outside=outside, **common)
     return generate, Event(kind=Kind.SIGNAL_DELIVER, **common)

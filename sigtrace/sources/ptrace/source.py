@@ -6,9 +6,11 @@ from another PID namespace. What it can't know is None.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import select
+import threading
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -16,7 +18,7 @@ from typing import Final
 from sigtrace.errors import HostError, RunError
 from sigtrace.model.event import Event
 from sigtrace.sources.base import Batch, Counts
-from sigtrace.sources.proc_events import ProcEvents, Scan, What
+from sigtrace.sources.proc_events import ProcEvent, ProcEvents, Scan, What
 from sigtrace.sources.ptrace.ends import Census, base_event
 from sigtrace.sources.ptrace.listings import Listings
 from sigtrace.sources.ptrace.options import PtraceOptions
@@ -25,7 +27,7 @@ from sigtrace.sources.ptrace.refusals import ptrace_refusals
 from sigtrace.sources.ptrace.table import Table
 from sigtrace.sources.ptrace.telling import Teller
 from sigtrace.sources.ptrace.tracing import Tracing
-from sigtrace.sources.ptrace.wire import Report, Want
+from sigtrace.sources.ptrace.wire import Report
 
 #: From a stop, or an event's time, to here it is hardly ever longer, unless a CPU is taken away.
 _HOLD_NS: Final = 5_000_000
@@ -48,7 +50,12 @@ class PtraceSource:
         self._tracing: Tracing | None = None
         self._changes: ProcEvents | None = None
         self._poll = select.poll()
+        self._waking = threading.Lock()
+        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poll.register(self._waker, select.POLLIN)
         self._pending: list[Event] = []
+        self._changed: list[ProcEvent] = []
+        """what the kernel has told and nobody has taken in"""
         self._wall_at_ns = 0
         self.since_ns = 0
         self._recorded = self._missed = 0
@@ -120,6 +127,11 @@ class PtraceSource:
 
     def close(self) -> None:
         """Detaches. Harmless twice."""
+        with self._waking:
+            if self._waker >= 0:
+                self._poll.unregister(self._waker)
+                os.close(self._waker)
+                self._waker = -1
         if self._tracing:
             self._tracing.tracer.close()
         if self._changes:
@@ -132,9 +144,7 @@ class PtraceSource:
         """Waits for events at most so long."""
         events = self._take_pending()
         if not events and self._changes:
-            limit_s = timeout_s if self._changes.fd >= 0 else min(timeout_s, self._options.interval_s)
-            limit_s = min(limit_s, _HELD_S) if self._teller.held.oldest_ns() else limit_s
-            self._poll.poll(limit_s * 1000)
+            self._wait(self._changes, timeout_s)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if now - self._wall_at_ns > _WALL_INTERVAL_NS:
             self._measure_wall()
@@ -149,6 +159,22 @@ class PtraceSource:
             until = min(until, oldest - 3)
         return Batch(events, until)
 
+    def _wait(self, changes: ProcEvents, timeout_s: float) -> None:
+        """Until there is something to read, or to look at."""
+        limit_s = timeout_s if changes.fd >= 0 else min(timeout_s, self._options.interval_s)
+        limit_s = min(limit_s, _HELD_S) if self._teller.held.oldest_ns() else limit_s
+        due_ns = min(self._listings.deadline_ns(), self._census.next_ns) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        ready = self._poll.poll(max(0.0, min(limit_s, due_ns / 1e9)) * 1000)
+        if any(fd == self._waker for fd, _ in ready):
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._waker)
+
+    def wake(self) -> None:
+        """Ends the read that waits, or else the next that would. For any thread."""
+        with self._waking:
+            if self._waker >= 0:
+                os.eventfd_write(self._waker, 1)
+
     def _take_pending(self) -> list[Event]:
         events, self._pending = self._pending, []
         return events
@@ -157,9 +183,11 @@ class PtraceSource:
         """What the tracer and the kernel tell.
 
         The tracer's word first, but for ends: those of a container's other processes come by the other way, and are
-        held until their init's is known.
+        held until their init's is known. What the kernel tells is read before: the tracer says whom it traces before
+        it lets them go on to their ends, so that it has said so of all who are told to have ended.
         """
         teller, events = self._teller, []
+        self._changed += changes.read(now_ns)
         told = tracing.tracer.read()
         if told is None:
             self._poll.unregister(tracing.tracer.fd)
@@ -168,7 +196,7 @@ class PtraceSource:
         for one in told or ():
             if one.kind != Report.EXIT:
                 events += teller.take(one)
-        events += self._happened(changes, now_ns)
+        events += self._happened()
         if changes.take_lost():
             self._missed += 1
             events += teller.rescan(now_ns)
@@ -177,20 +205,25 @@ class PtraceSource:
                 events += teller.take(one)
         return events
 
-    def _happened(self, changes: ProcEvents, now_ns: int) -> list[Event]:
-        happened, events = changes.read(now_ns), []
+    def _happened(self, *, ends: bool = True) -> list[Event]:
+        """What has been read of the kernel's word. ``ends``: exits too, else they wait."""
+        happened = self._changed
+        self._changed = [] if ends else [change for change in happened if change.what is What.EXIT]
         # Of several execs only what the last made of it can still be read.
         last = {change.tgid: at for at, change in enumerate(happened) if change.what is What.EXEC}
+        events: list[Event] = []
         for at, change in enumerate(happened):
-            if change.what is not What.EXEC or last[change.tgid] == at:
+            if (change.what is not What.EXEC or last[change.tgid] == at) and (ends or change.what is not What.EXIT):
                 events += self._teller.changed(change)
         return events
 
     def _catch_up(self, now_ns: int) -> list[Event]:
-        """What has become of processes, although a look at them is not due."""
+        """Who was born meanwhile, although a look at them is not due."""
         if isinstance(self._changes, Scan):
-            return [event for change in self._changes.scan(now_ns) for event in self._teller.changed(change)]
-        return self._happened(self._changes, now_ns) if self._changes else []
+            self._changed += self._changes.scan(now_ns)
+        elif self._changes:
+            self._changed += self._changes.read(now_ns)
+        return self._happened(ends=False)
 
     def _looks(self, events: list[Event], now_ns: int) -> list[Event]:
         """What /proc shows at its time: listings, pending signals, zombies."""
@@ -200,9 +233,11 @@ class PtraceSource:
         untraced, self._listings.untraced = self._listings.untraced, []
         for pid in untraced:
             process = self._table.look(pid)
-            if tracing and self._changes and process and not process.zombie and pid not in tracing.traced:
-                tracing.seize(process, Want(0))
+            if tracing and self._changes and process and pid not in tracing.traced:
+                tracing.told(process)
         found += self._census.due(now_ns, teller.wall_ns, reaps=self._options.tell_all)
+        if tracing and self._options.follow:  # others are nobody's business
+            found = [e for e in found if e.task and (one := self._table.get(e.task.pid)) and tracing.is_asked_for(one)]
         return found + teller.held.overdue(now_ns)
 
     def finish(self, deadline_s: float) -> Iterator[Batch]:
@@ -247,6 +282,9 @@ class PtraceSource:
         """Some container declares it as its stop signal."""
         self._listings.stop_signals |= 1 << (signo - 1)
 
+    def charge(self, cgroup: int, payer: int) -> None:
+        """Nobody has a budget here."""
+
     def follow(self, pid: int, start_ns: int) -> None:
         """Whom to trace is said when it is opened."""
 
@@ -255,11 +293,11 @@ class PtraceSource:
 
     def counts(self) -> Counts:
         """Nothing is counted here: nobody sees every signal."""
-        return Counts()
+        return Counts(known=False)
 
     def given_back(self) -> Counts:
         """Nothing, as it counts nothing."""
-        return Counts()
+        return Counts(known=False)
 
     def ledger(self) -> dict[str, int]:
         """What was told, and what was not and why."""

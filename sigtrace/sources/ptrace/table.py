@@ -84,6 +84,7 @@ class Table:
         old = known.task
         seen.exit_ns, seen.exit_status = known.exit_ns, known.exit_status
         seen.ended, seen.exit_told = known.ended, known.exit_told
+        seen.waits = 0 if executed else known.waits
         seen.zombie = seen.zombie or known.zombie
         # Between its exit and its last thread's end the status in /proc may be the leader's own.
         seen.status = known.status if known.status is not None else seen.status
@@ -201,6 +202,11 @@ class Table:
         pid = self._inside.get((process.task.pidns, 1))
         found = self._processes.get(pid) if pid else None
         return found if found is not None and found.init else None
+
+    def is_another(self, process: Process) -> bool:
+        """Whether it seems to have executed another program since, or to have been moved."""
+        seen = self.peek(process.task.pid)
+        return seen is not None and seen.face != f"{process.task.comm} {process.task.cgroup_id}"
 
     def peek(self, pid: int) -> Seen | None:
         """For :class:`sigtrace.sources.proc_events.Scan`."""

@@ -95,7 +95,8 @@ class Teller:
         self._tracing.choose(process)
         if process.container_init or process.entered:
             self._ooms.note(process.task.cgroup_id, pid)
-        if process.entered or process.init or self._tracing.is_asked_for(process):
+        of_a_container = not self._options.follow and (process.entered or process.init)
+        if of_a_container or self._tracing.is_asked_for(process):
             return [self.event(process, time_ns, Kind.EXEC)]
         return []
 
@@ -130,6 +131,7 @@ class Teller:
                 zombie=False,
                 exit_ns=0,
                 forked=process.forked,
+                unheard=not self.is_heard(process),
                 wait_status=None if status is None else WaitStatus(status),
                 parent=owes,
             )
@@ -161,6 +163,13 @@ class Teller:
             return []
         return self.held.release(pidns)
 
+    def is_heard(self, process: Process) -> bool:
+        """Whether it can't have been asked to end without that being seen: traced, and it takes signals by delivery.
+
+        But for what the kernel threw away, and SIGKILL, which its status tells.
+        """
+        return process.task.pid in self._tracing.traced and not process.waits & self._listings.stop_signals
+
     def _is_exit_told(self, process: Process, status: int | None) -> bool:
         if self._options.follow:
             return self._tracing.is_asked_for(process)
@@ -174,9 +183,16 @@ class Teller:
         for process in self._table:
             if process.task.pid not in there and not process.ended and process.task.pid not in self._tracing.traced:
                 events += self.ended(process, now_ns, None)
-        for pid in there:
-            if self._table.get(pid) is None and (young := self._table.look(pid)):
+        for pid in sorted(there):
+            known = self._table.get(pid)
+            # Nobody has told of its exec: what it is now, is all that can be known.
+            if (known is None or not known.read) and (young := self._table.look(pid)) and not young.ended:
+                young.task = dataclasses.replace(young.task, argv=argv_of_pid(pid))
+                events.append(base_event(young, now_ns, self.wall_ns))
                 self._tracing.choose(young)
+                self.known(young)
+            elif known and not known.ended and pid not in self._tracing.traced and self._table.is_another(known):
+                events += self._executed(pid, now_ns)
         return events
 
     # ---- the tracer's reports
@@ -192,8 +208,9 @@ class Teller:
             if told.value == 0:
                 self._table.place(told)
         elif kind == Report.EXIT:
-            ended = self._table.get(pid)
-            return self.ended(ended, told.time_ns, told.value & 0xFFFF) if ended else []
+            if ended := self._table.get(pid):
+                ended.waits |= told.blocked
+                return self.ended(ended, told.time_ns, told.value & 0xFFFF)
         elif kind == Report.EXEC:
             return self._executed(pid, told.time_ns)
         elif kind == Report.BORN:
@@ -230,8 +247,9 @@ class Teller:
             earlier = self.catch_up(told.time_ns)
             self._table.look_at_young()
             sender, outside = self._senders.of(told, target)
-        base = self.event(target, told.time_ns, Kind.SIGNAL_DELIVER)
-        generate, deliver = delivery_events(told, target, base, sender, outside=outside)
+        watched = not target.init and target.task.key in self._tracing.mains
+        wall_ns = told.time_ns + self.wall_ns
+        generate, deliver = delivery_events(told, target, sender, wall_ns=wall_ns, outside=outside, watched=watched)
         if self._listings.was_pending(target, told.number):
             # It was told when it was found to pend, and what becomes of it now is not the tracer's doing.
             return [*earlier, dataclasses.replace(deliver, ptraced=False)]

@@ -7,7 +7,6 @@ what it tells, and ends when nobody holds its orders any more: the kernel then l
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -23,6 +22,7 @@ from sigtrace.sources.ptrace.wire import ORDER, SETTINGS, Order, Report, Want
 _AT_ONCE: Final = 256
 """stops between two looks at the orders"""
 _LINGER_S: Final = 0.001
+_LINGER_NS: Final = 1_000_000
 _NEWS: Final = {signal.SIGCHLD, signal.SIGIO}
 _STOPS: Final = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 #: Faults that a handler takes are a JVM's or a browser's daily bread.
@@ -30,7 +30,6 @@ _FAULTS: Final = sum(1 << (signo - 1) for signo in (4, 5, 6, 7, 8, 11, 31))
 _SI_TIMER: Final = -2
 _TREE_MAX: Final = 256
 
-_ANY: Final = os.WEXITED | os.WSTOPPED | pt.WALL
 _STOPPED: Final = (os.CLD_TRAPPED, os.CLD_STOPPED)
 
 
@@ -58,43 +57,62 @@ class Tracer:
         signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         fcntl.fcntl(self._orders, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(self._orders, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-        busy = False
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        woken_ns = 0
         self._obey()
         while not self._ended:
-            if not busy:
-                # A second is for nothing but a lost wake-up; reports wait for more of them, but not long.
-                news = signal.sigtimedwait(_NEWS, _LINGER_S if self._reports.waiting else 1.0)
-                if news is None or news.si_signo == signal.SIGIO:
-                    self._obey()
-                    self._ended |= not self._reports.flush()
-            else:
+            # A second is for nothing but a lost wake-up; reports wait for more of them, but not long.
+            news = signal.sigtimedwait(_NEWS, _LINGER_S if self._reports.waiting else 1.0)
+            if news is None or news.si_signo == signal.SIGIO:
                 self._obey()
-            busy = self._wait()
+                self._ended |= not self._reports.flush()
+            took = self._take(os.WNOHANG)
             if self._reports.is_due():
                 self._ended |= not self._reports.flush()
+            before_ns, woken_ns = woken_ns, time.monotonic_ns() if took else woken_ns
+            if took == _AT_ONCE or woken_ns - before_ns < _LINGER_NS * bool(took):
+                self._stay()
 
-    def _wait(self) -> bool:
-        """Takes what tracees report; whether there may be more."""
-        for _ in range(_AT_ONCE):
+    def _stay(self) -> None:
+        """While stops come one upon the other: waits for the next in waitid itself, which a tick ends now and then.
+
+        Three system calls a stop in place of five. Orders, and reports that wait, are looked after at each tick.
+        """
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+        signal.setitimer(signal.ITIMER_REAL, _LINGER_S, _LINGER_S)
+        while not self._ended and self._take(0):
+            self._obey()
+            if self._reports.waiting:
+                self._ended |= not self._reports.flush()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+
+    def _take(self, options: int) -> int:
+        """Takes what tracees report, as many as there are, a tick lets us, or _AT_ONCE; returns how many.
+
+        ``options``: of :func:`pt.look`.
+        """
+        for taken in range(_AT_ONCE):
             # Only looked at: a wait that takes a stop takes its signal, too (wait_task_stopped clears exit_code in
             # kernel/exit.c), and if we were killed before we let it go on, the signal would be lost.
             try:
-                found = os.waitid(os.P_ALL, 0, _ANY | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return False
-            if found is None:
-                return False
-            # Whoever was killed meanwhile is in no stop any more (ESRCH); its exit comes next.
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                if found.si_code in _STOPPED and not found.si_status >> 8:
-                    self._stopped(found.si_pid, found.si_status << 8 | 0x7F)
-                elif found.si_code in _STOPPED:
+                code, tid, status = pt.look(options)
+            except (ChildProcessError, InterruptedError):
+                return taken
+            if not tid:
+                return taken
+            try:
+                if code not in _STOPPED:
+                    self._exited(tid)
+                elif not status >> 8:
+                    self._signalled(tid, status)
+                else:
                     # An event carries no signal; and ptrace refuses an exec's that was not waited for
                     # (looks_like_a_spurious_pid in kernel/ptrace.c).
-                    self._stopped(*os.waitpid(found.si_pid, pt.WALL | os.WNOHANG))
-                else:
-                    self._exited(*os.waitpid(found.si_pid, pt.WALL | os.WNOHANG))
-        return True
+                    self._stopped(*os.waitpid(tid, pt.WALL | os.WNOHANG))
+            except (ProcessLookupError, ChildProcessError):
+                continue  # it was killed meanwhile and is in no stop any more (ESRCH); its exit comes next
+        return _AT_ONCE
 
     def _obey(self) -> None:
         try:
@@ -116,20 +134,26 @@ class Tracer:
 
     # ---- what tracees do
 
+    def _signalled(self, tid: int, signo: int) -> None:
+        """A signal is about to be delivered."""
+        group = self._threads.get(tid) or self._adopt(tid)
+        if group is None:
+            pt.detach(tid, signo)  # born of a process whose children are not asked for
+            return
+        code = None
+        if self._tell_all or (self._tell | _FAULTS) >> (signo - 1) & 1:
+            code = self._signal(tid, group, signo)
+        if group.letting_go or (code and self._would_loop(group, signo, code)):
+            self._let_go(tid, group, signo)
+        else:
+            pt.cont(tid, signo)
+
     def _stopped(self, tid: int, status: int) -> None:
+        """Something else than a signal: a birth, an exec, a group stop or its end."""
         signo, event = status >> 8 & 0xFF, status >> 16
         group = self._threads.get(tid) or self._adopt(tid)
         if group is None:
-            pt.detach(tid, 0 if event else signo)  # born of a process whose children are not asked for
-            return
-        if not event:
-            code = None
-            if self._tell_all or (self._tell | _FAULTS) >> (signo - 1) & 1:
-                code = self._signal(tid, group, signo)
-            if group.letting_go or (code and self._would_loop(group, signo, code)):
-                self._let_go(tid, group, signo)
-            else:
-                pt.cont(tid, signo)
+            pt.detach(tid, 0)
             return
         if group.letting_go:
             self._let_go(tid, group, 0)
@@ -193,14 +217,22 @@ class Tracer:
         self._threads[group.tgid] = group
         self._reports.say(Report.EXEC, group.tgid, value=former)
 
-    def _exited(self, tid: int, status: int) -> None:
-        group = self._threads.pop(tid, None)
-        if group is None:
+    def _exited(self, tid: int) -> None:
+        group = self._threads.get(tid)
+        is_main = group is not None and tid == group.tgid and group.want & Want.MAIN
+        # Before anybody may reap it: what it blocks shows whether it may have taken signals without a stop.
+        blocked, ignored, caught = group.masks() if group and is_main else (0, 0, 0)
+        ended, status = os.waitpid(tid, pt.WALL | os.WNOHANG)
+        if group is None or not ended:
             return
+        del self._threads[tid]
         group.tids.discard(tid)
         if tid == group.tgid:  # comes after the last of its threads
             self._forget(group)
-            self._reports.say(Report.EXIT, tid, value=status)
+            self._reports.say(Report.EXIT, tid, value=status, masks=(caught, ignored, blocked))
+        elif not group.tids:  # its leader had left before us
+            self._forget(group)
+            self._reports.say(Report.LET_GO, group.tgid)
 
     # ---- whom it traces
 
@@ -214,6 +246,7 @@ class Tracer:
                 return None
             group = self._groups[tgid] = Group(tgid, Want.CHILDREN)
             self._reports.say(Report.BORN, tgid, other=parent.tgid, masks=place_of(tgid))
+            self._reports.flush()  # before it goes on: nobody shall hear of its end first
         group.tids.add(tid)
         self._threads[tid] = group
         return group
@@ -262,6 +295,7 @@ class Tracer:
             if child not in self._groups:
                 self._seize(child, 0)
             below += children_of(child)
+        self._reports.flush()  # nobody shall hear of their ends first
 
     def _let_go(self, tid: int, group: Group, signo: int) -> None:
         pt.detach(tid, signo)

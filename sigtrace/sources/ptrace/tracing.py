@@ -39,9 +39,7 @@ class Tracing:
     def choose(self, process: Process) -> None:
         """Trace it, if it is one to trace."""
         options, pid = self._options, process.task.pid
-        if process.zombie or pid == os.getpid():
-            return
-        if options.below and not self._table.is_below(process, options.below):
+        if not self._may(process):
             return
         if options.follow:
             if pid in options.follow:
@@ -50,6 +48,17 @@ class Tracing:
             self.seize(process, Want.MAIN | (Want.CHILDREN if options.whole else Want(0)))
         elif options.whole and (process.level > 0 or process.entered) and not process.init:
             self.seize(process, Want.CHILDREN)
+
+    def told(self, process: Process) -> None:
+        """One that a main process may tell to end: whether it does is to be seen."""
+        if self._may(process) and not self._options.follow:
+            self.seize(process, Want(0))
+
+    def _may(self, process: Process) -> bool:
+        """Whether it is among those that were asked for."""
+        if process.zombie or process.task.pid == os.getpid():
+            return False
+        return not self._options.below or self._table.is_below(process, self._options.below)
 
     def seize(self, process: Process, want: Want) -> None:
         """Ask the tracer for it, unless it has it so already or somebody else has."""
@@ -103,7 +112,7 @@ class Tracing:
     def is_asked_for(self, process: Process) -> bool:
         """Whether somebody wants to hear all of it."""
         options, pid = self._options, process.task.pid
-        return options.tell_all or (bool(options.follow) and (pid in self.traced or pid in options.follow))
+        return pid in self.traced or pid in options.follow if options.follow else options.tell_all
 
     def notice(self, text: str) -> None:
         """For a person, once."""

@@ -33,7 +33,7 @@ class Report(IntEnum):
     SIGNAL = 1
     """a signal is about to be delivered: number, tgid, tid, si_code, si_pid, si_uid, masks"""
     EXIT = 2
-    """value: the wait status"""
+    """value: the wait status; masks: of a main process, as it left them, UNKNOWN if they can't be read"""
     SEIZED = 3
     """value: 0, or the errno; other: how many threads; masks: its place, see groups.place_of"""
     BORN = 4
