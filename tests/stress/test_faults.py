@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sigtrace.lab.cgroup import LabCgroup
 from sigtrace.lab.scenario import UNANSWERED_AFTER_S
 from sigtrace.lab.scenario import run as run_scenario
 from sigtrace.lab.scenarios import SCENARIOS
-from sigtrace.model.event import Kind
+from sigtrace.model.event import Kind, Loss
 from sigtrace.sources.options import BpfOptions
 from tests.kernel.bench import Bench
 
@@ -120,7 +121,7 @@ def test_one_cpu_for_an_agent_and_everything_else_is_enough(watch):
 def test_rings_of_one_page_lose_events_say_so_and_tell_nothing_wrong(bpf_host, small):
     page = os.sysconf("SC_PAGE_SIZE")
     sizes = {name: page for name in ("events_bytes", "lives_bytes") if small in {name, "both"}}
-    lost = []
+    lost = Counter()
     verdicts, known = Verdicts(), Known()
     thresholds = Thresholds(unanswered_after_s=UNANSWERED_AFTER_S)
     options = BpfOptions(**sizes, events_per_s=1_000_000, lives_per_s=1_000_000, burst=1_000_000)
@@ -143,19 +144,20 @@ def test_rings_of_one_page_lose_events_say_so_and_tell_nothing_wrong(bpf_host, s
         finish()
         ledger = capture.lost()
     assert not wrong
-    assert sum(lost), "nothing was lost: the storm was none"
-    assert sum(lost) == ledger["ring_event"] + ledger["ring_life"] + ledger["missed"]
+    assert lost[Loss.RING_FULL], "nothing was lost: the storm was none"
+    assert lost[Loss.RING_FULL] == ledger["ring_event"] + ledger["ring_life"]
+    assert lost[Loss.KERNEL_MISSED] == ledger["missed"]
 
 
 class Losses:
-    """A sink that adds up what is told to be lost."""
+    """A sink that adds up what is told to be lost, by cause."""
 
     def __init__(self, lost):
         self._lost = lost
 
     def observation(self, observation):
         if observation.event.kind is Kind.LOST:
-            self._lost.append(observation.event.count)
+            self._lost[observation.event.loss] += observation.event.count
 
     def verdict(self, verdict): ...
     def pass_time(self, now_ns): ...
