@@ -22,13 +22,13 @@ BPF_CFLAGS := -g -O2 -target bpf -mcpu=v3 -Wall -Wextra -Wno-unused-parameter -W
 	-ffile-prefix-map=$(CURDIR)=.
 
 .DELETE_ON_ERROR:
-.PHONY: setup bpf run test lint format bench prove test-kernels wheel clean
+.PHONY: setup bpf run test lint format bench soak fuzz prove test-kernels wheel clean
 
 # Packages, .venv, BPF object: a working .venv/bin/sigtrace, or one message.
 setup: $(STAMP)
 	@$(MAKE) --no-print-directory bpf
 
-$(STAMP): packages.txt constraints.txt pyproject.toml setup.py tools/setup
+$(STAMP): packages.txt constraints.txt requirements-dev.txt pyproject.toml setup.py tools/setup
 	@tools/setup
 
 # The BPF objects, if they are older than their sources.
@@ -47,9 +47,9 @@ $(BPF_OBJECT) $(RAW_OBJECT): bpf/sigtrace.bpf.c $(BPF_SOURCES) Makefile
 run: setup
 	@$(BIN)/sigtrace demo $(ARGS)
 
-# Everything but tests/vm and the tests marked prove.
+# Everything but tests/vm and the tests marked prove, in two processes; with ARGS in one, as pytest does it.
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m tests.side_by_side $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check
@@ -68,15 +68,27 @@ format: setup
 bench: setup
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
-# The long form, run before an issue is closed: every test, the slow ones too, and the benchmarks; dated results in docs/.
-prove: setup
-	@tools/prove
+# An agent under a mixed load while containers are stopped at random (root): was every verdict right, did nothing grow?
+MINUTES ?= 15
+soak: setup
+	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
 
-# The same object on other kernels, in virtual machines.
+# Every parser of what others write, against what they might.
+fuzz: setup
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+
+# The long form, run before an issue is closed: costs, soak, kernels, every test; dated results in docs/ (root).
+prove: setup vm
+	@tools/prove $(ARGS)
+
+# All scenarios and the kernel's tests on other kernels, in virtual machines; ARGS=--short: one of them, as CI does.
 # Needs qemu-system-x86, kmod, file and busybox-static from the distribution.
-test-kernels: setup
+test-kernels: setup vm
+	@$(BIN)/python -m tests.vm.matrix $(ARGS)
+
+.PHONY: vm
+vm:
 	@test -x $(BIN)/vng || $(BIN)/python -m pip install -q virtme-ng==1.42
-	@$(BIN)/python -m tests.vm.run $(ARGS) -- $(BIN)/python -m pytest -q tests/kernel
 
 # dist/*.whl, with the BPF object in it.
 wheel: setup
