@@ -25,8 +25,8 @@ from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 
 #: The runtime kills the rest after the exit of the main process; longer than this nobody waits for them.
 _TEARDOWN_NS: Final = 200_000_000
-#: After the exit of a PID namespace's init the kernel does, and its exit is not over before theirs: where the machine is
-#: busy with something else, that takes a while.
+#: After the exit of a PID namespace's init the kernel does, and its exit is not over before theirs, which takes a while
+#: on a machine that is busy with something else.
 _BY_KERNEL_NS: Final = 1_000_000_000
 #: The kernel's SIGKILLs to those who are left come at once; who had not been seen before is seen then.
 _LEFT_NS: Final = 20_000_000

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sigtrace.model import signals
-from sigtrace.model.codes import CODES, OUTCOMES
+from sigtrace.model.codes import CODES, OUTCOMES, UNKNOWN
 from sigtrace.model.metrics import CRASHES, DROPPED, DURATION, KILLS, SHUTDOWNS, Distribution, Family, Metric, Point
 
 Name = tuple[str | None, str]
@@ -127,10 +127,12 @@ class Zeros:
 
 
 def _first(metric: Metric, signo: int) -> Iterator[Values]:
-    """All that may come."""
+    """All that may come, but for ends that are no trouble and of which ptrace could not see the reason."""
     if metric is SHUTDOWNS:
         for outcome in OUTCOMES.values():
-            yield from ((outcome.name, cause) for cause in outcome.causes)
+            yield from (
+                (outcome.name, cause) for cause in outcome.causes if not (outcome.may_be_null and cause == UNKNOWN)
+            )
             if outcome.may_be_null:
                 yield outcome.name, None
     elif metric is KILLS:

@@ -107,7 +107,7 @@ def test_what_is_counted_at_a_containers_end_is_on_the_agent_and_begins_with_0()
     world = exported.world
     web = world.start(container(10))
     before = metrics(exported.send())["sigtrace.container.shutdowns"]
-    assert (len(points(before)), values(before)) == (38, {})
+    assert (len(points(before)), values(before)) == (36, {})
     world.shutdown(web)
     world.shutdown(web, "graceful", None, 0.05)
     world.finding(web, "signal-dropped", "shell-form", signo=TERM)
