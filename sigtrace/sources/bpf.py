@@ -6,9 +6,6 @@ Needs CAP_BPF and CAP_PERFMON, kernel BTF and the first PID namespace; attaches 
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
@@ -25,19 +22,12 @@ from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.places import Places
 from sigtrace.sources.procfs import Ancestry
 from sigtrace.sources.ring import Raw
+from sigtrace.sources.waiting import Waiting
 
 if TYPE_CHECKING:
     from sigtrace.sources.host import Host
     from sigtrace.sources.refusals import Refusal
 
-#: A CPU that woke the reader may add records for 1 ms without waking it again (bpf/include/ring.h): after each record
-#: the reader therefore polls twice before it sleeps. A vCPU may be taken away between its clock and its record, so it
-#: waits for longer than the 1 ms; a poll costs what some records cost. The smaller ring has room for 1,500 records: for
-#: 4 ms of 390,000 a second.
-_POLL_S: Final = 0.004
-_LINGERING_POLLS: Final = 2
-_BUSY_POLL_S: Final = 0.002
-_BUSY: Final = 64
 #: From taking the time of a record to its place in the ring is microseconds, unless that CPU is taken away meanwhile.
 _HOLD_NS: Final = 5_000_000
 _WALL_INTERVAL_NS: Final = 10_000_000_000
@@ -56,12 +46,7 @@ class BpfSource:
     def __init__(self, options: BpfOptions | None = None) -> None:
         self._options = options or BpfOptions()
         self._loaded: Loaded | None = None
-        self._poll = select.epoll()
-        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._waking = threading.Lock()
-        self._poll.register(self._waker, select.EPOLLIN)
-        self._idle_polls = _LINGERING_POLLS
-        self._poll_s = _POLL_S
+        self._waiting = Waiting()
         self._wall_ns = 0
         self._wall_at_ns = 0
         self._ledger_at_ns = 0
@@ -115,7 +100,7 @@ class BpfSource:
     def _load(self) -> None:
         self._loaded = loaded = self._make()
         for ring in loaded.rings:
-            self._poll.register(ring.fd, select.EPOLLIN)
+            self._waiting.register(ring.fd)
         self.since_ns = loaded.since_ns or time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if loaded.resumed:
             self.resumed_ns = loaded.resumed.until_ns
@@ -128,11 +113,7 @@ class BpfSource:
 
     def close(self) -> None:
         """Detaches and unloads; what is pinned goes on."""
-        if not self._poll.closed:
-            self._poll.close()
-            with self._waking:
-                os.close(self._waker)
-                self._waker = -1
+        self._waiting.close()
         if self._loaded:
             self._loaded.close()
             self._loaded = None
@@ -161,8 +142,7 @@ class BpfSource:
         events = pending + [self._ancestry.complete(e) for e in (wire.decode(r[2], self._wall_ns) for r in raw) if e]
         for ring in loaded.rings if loaded else ():
             ring.advance()
-        self._idle_polls = 0 if raw else self._idle_polls + 1
-        self._poll_s = _BUSY_POLL_S if len(raw) >= _BUSY else _POLL_S
+        self._waiting.came(len(raw))
         if loaded:
             events += loaded.listings.due(events, now, self._wall_ns)
         for event in events:
@@ -195,23 +175,14 @@ class BpfSource:
         return events
 
     def _wait(self, timeout_s: float) -> None:
-        if self._idle_polls < _LINGERING_POLLS:
-            # Records may be there or come without waking us: sleep, whatever the rings say, so that a trickle of
-            # records costs one read every 2 ms and not one each.
-            time.sleep(min(self._poll_s, timeout_s))
-            return
         if self._loaded:
             due_ns = self._loaded.listings.deadline() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             timeout_s = min(timeout_s, max(0, due_ns) / 1e9)
-        if any(fd == self._waker for fd, _ in self._poll.poll(timeout_s)):
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._waker)
+        self._waiting.wait(timeout_s)
 
     def wake(self) -> None:
         """Ends the read that waits, or else the next that would. For any thread."""
-        with self._waking:
-            if self._waker >= 0:
-                os.eventfd_write(self._waker, 1)
+        self._waiting.waker.ring()
 
     def _measure_wall(self) -> None:
         """The offset between the clocks: a step or slew of the wall clock is seen at the next measurement."""
@@ -231,7 +202,7 @@ class BpfSource:
             return
         loaded.detach()
         end = time.monotonic() + deadline_s
-        self._idle_polls = _LINGERING_POLLS
+        self._waiting.rest()
         while time.monotonic() < end and any(ring.waiting() for ring in loaded.rings):
             yield self.read(0)
         self._ledger_at_ns = 0

@@ -110,8 +110,8 @@ class Listings:
 
     def deadline(self) -> int:
         """When ``due`` has something to do next (CLOCK_BOOTTIME ns), if nobody asks before."""
-        again = min((times[0] for _, times in self._again.values()), default=_NEVER)
-        return min(again, self._listed_ns + _LISTING_NS if self._asked else _NEVER, self._census_at_ns)
+        again = 0 if self._asked else min((times[0] for _, times in self._again.values()), default=_NEVER)
+        return min(max(again, self._listed_ns + _LISTING_NS), self._census_at_ns)
 
     def _is_repeat(self, event: Event, task: Task) -> bool:
         """Whether the same signal had it listed a moment ago: who asks a thousand times a second gets one listing."""

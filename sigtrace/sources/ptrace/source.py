@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import os
 import select
-import threading
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -28,6 +27,7 @@ from sigtrace.sources.ptrace.table import Table
 from sigtrace.sources.ptrace.telling import Teller
 from sigtrace.sources.ptrace.tracing import Tracing
 from sigtrace.sources.ptrace.wire import Report
+from sigtrace.sources.waiting import Waker
 
 #: From a stop, or an event's time, to here it is hardly ever longer, unless a CPU is taken away.
 _HOLD_NS: Final = 5_000_000
@@ -50,9 +50,8 @@ class PtraceSource:
         self._tracing: Tracing | None = None
         self._changes: ProcEvents | None = None
         self._poll = select.poll()
-        self._waking = threading.Lock()
-        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poll.register(self._waker, select.POLLIN)
+        self._waker = Waker()
+        self._poll.register(self._waker.fd, select.POLLIN)
         self._pending: list[Event] = []
         self._changed: list[ProcEvent] = []
         """what the kernel has told and nobody has taken in"""
@@ -127,11 +126,9 @@ class PtraceSource:
 
     def close(self) -> None:
         """Detaches. Harmless twice."""
-        with self._waking:
-            if self._waker >= 0:
-                self._poll.unregister(self._waker)
-                os.close(self._waker)
-                self._waker = -1
+        with contextlib.suppress(KeyError, ValueError):  # closed already
+            self._poll.unregister(self._waker.fd)
+        self._waker.close()
         if self._tracing:
             self._tracing.tracer.close()
         if self._changes:
@@ -165,15 +162,12 @@ class PtraceSource:
         limit_s = min(limit_s, _HELD_S) if self._teller.held.oldest_ns() else limit_s
         due_ns = min(self._listings.deadline_ns(), self._census.next_ns) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         ready = self._poll.poll(max(0.0, min(limit_s, due_ns / 1e9)) * 1000)
-        if any(fd == self._waker for fd, _ in ready):
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self._waker)
+        if any(fd == self._waker.fd for fd, _ in ready):
+            self._waker.hear()
 
     def wake(self) -> None:
         """Ends the read that waits, or else the next that would. For any thread."""
-        with self._waking:
-            if self._waker >= 0:
-                os.eventfd_write(self._waker, 1)
+        self._waker.ring()
 
     def _take_pending(self) -> list[Event]:
         events, self._pending = self._pending, []
