@@ -15,12 +15,10 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 	parent = FIELD(cgroup, self.parent, cgroup, kn, id);
 	if (WITH_CURRENT(level_of)) {
 		payer = payer_of(WITH_CURRENT(cgroup_of));
-		if (bpf_map_update_elem(&payers, &id, &payer, BPF_ANY)) {
+		if (bpf_map_update_elem(&payers, &id, &payer, BPF_ANY))
 			enter(LEDGER_PAYERS_FULL);
-			payers_were_full = 1;
-		}
-	} else {
-		give_limit(id);
+	} else if (give_limit(id) && !bpf_map_lookup_elem(&limits, &id)) {
+		enter(LEDGER_LIMITS_FULL);
 	}
 	if (!admit(parent, BUDGET_MKDIR, &now))
 		return 0;

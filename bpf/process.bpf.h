@@ -43,7 +43,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	u64 cgroup, now;
 	u32 yes = 1;
 	bool is_life;
-	long err;
+	int err; /* before 6.4 a map's -EEXIST comes without its sign in the upper half: (long)0xffffffef */
 
 	/* The last thread to exit may not be the leader, and two can both see 0: the zombie map takes one of them.
 	 * (6.18 passes group_dead as well, 6.12 and older do not.) */
@@ -61,7 +61,8 @@ int BPF_PROG(process_exit, struct task_struct *p)
 		/* A fork storm: RCU frees tasks up to ten seconds late. A zombie is found all the same (snapshot.bpf.h),
 		 * only since when it is one is not known; and its REAP is not told. */
 		enter(LEDGER_ZOMBIES_FULL);
-		if (bpf_map_update_elem(&exited, &key, &yes, BPF_NOEXIST) == -EEXIST)
+		err = bpf_map_update_elem(&exited, &key, &yes, BPF_NOEXIST);
+		if (err == -EEXIST)
 			return 0;
 	}
 	cgroup = zombie.task.cgroup;
@@ -99,7 +100,7 @@ int BPF_PROG(process_free, struct task_struct *p)
 	struct process_key key = { .start_ns = FIELD(p, start_boottime), .tgid = FIELD(p, tgid) };
 	struct zombie *zombie;
 	struct event *event;
-	long err;
+	int err;
 	u64 now;
 
 	/* A thread; or the old leader after an exec by another thread: same (tgid, start), alive. */

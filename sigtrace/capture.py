@@ -98,8 +98,7 @@ class Capture:
             raise
         self._cgroups.keep(self._source.places)
         self._cgroups.walk(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-        for cgroup, owner in self._cgroups.owners():
-            self._source.charge(cgroup, owner)
+        self._source.charge(self._cgroups.owners())
         if self._runtimes is not None:
             self._runtimes.settle(_SETTLE_S)
         return self

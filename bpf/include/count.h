@@ -25,10 +25,16 @@ static __always_inline void count_new(u64 cgroup, u32 what)
 	struct count_key key = { .cgroup_lo = cgroup, .cgroup_hi = cgroup >> 32, .what = what };
 	u64 one = 1;
 
-	/* The update fails if the table is full, or another CPU was first (its value is in its own slot, ours is zero). */
-	if (is_stranger(cgroup) ||
-	    (bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST) && !count_if_known(cgroup, what)))
+	/* Else full, or another CPU was first (its own value is in its own slot, ours is zero). */
+	if (bpf_map_update_elem(&counts, &key, &one, BPF_NOEXIST) && !count_if_known(cgroup, what))
 		enter(what & COUNT_SIGNAL ? LEDGER_COUNTS_FULL_SIGNAL : LEDGER_COUNTS_FULL_EXIT);
+}
+
+/* By whose name: 0 is nobody's. */
+static __always_inline u64 counted_as(u64 cgroup)
+{
+	cgroup = payer_of(cgroup);
+	return is_stranger(cgroup) ? 0 : cgroup;
 }
 
 /* Fibonacci hashing: the product's high bits depend on all of the key's. */
@@ -46,9 +52,9 @@ static __noinline int count_elsewhere(u64 cgroup, u32 what)
 
 	if (count_if_known(cgroup, what) || !mine)
 		return 0;
-	cgroup = payer_of(cgroup);
+	cgroup = counted_as(cgroup);
 	slot = slot_of(mine, cgroup, what);
-	if (!slot->cgroup && !is_stranger(cgroup)) {
+	if (!slot->cgroup && cgroup) {
 		slot->what = what;
 		slot->count = 1;
 		slot->cgroup = cgroup;
@@ -84,7 +90,7 @@ static __always_inline void count_exit(u64 cgroup, u32 wait_status)
 
 	if (count_if_known(cgroup, what))
 		return;
-	cgroup = payer_of(cgroup);
+	cgroup = counted_as(cgroup);
 	if (!count_if_known(cgroup, what))
 		count_new(cgroup, what);
 }

@@ -6,9 +6,9 @@
 #ifndef SIGTRACE_LIMIT_H
 #define SIGTRACE_LIMIT_H
 
-/* When the table is full, newcomers share these, by their id. */
-#define SHARED_LIMITS 1024
-static struct limit shared_limits[SHARED_LIMITS];
+/* Who has no entry where each should have one (is_stranger), or found no room for one. Not static: the compiler may take
+ * such a thing apart and leave its BTF as it was, which the kernel refuses. */
+struct limit strangers;
 
 static __always_inline long give_limit(u64 cgroup)
 {
@@ -24,6 +24,9 @@ static __always_inline struct limit *limit_of(u64 cgroup)
 	if (limit)
 		return limit;
 	cgroup = payer_of(cgroup);
+	limit = bpf_map_lookup_elem(&limits, &cgroup);
+	if (limit)
+		return limit;
 	if (is_stranger(cgroup))
 		return &strangers;
 	give_limit(cgroup);
@@ -31,7 +34,7 @@ static __always_inline struct limit *limit_of(u64 cgroup)
 	if (limit)
 		return limit;
 	enter(LEDGER_LIMITS_FULL);
-	return &shared_limits[(u32)cgroup * 0x9e3779b1U >> 22 & (SHARED_LIMITS - 1)];
+	return &strangers;
 }
 
 /* Whether the cgroup is within this budget. Sets *now (ns). */

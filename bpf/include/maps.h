@@ -70,7 +70,7 @@ struct limit {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 16384);
 	__type(key, u64);
 	__type(value, struct limit);
 } limits SEC(".maps");
@@ -108,7 +108,7 @@ struct {
 struct gate {
 	u64 asks;     /* stop signals that some container declares, bit (signo - 1), beside those that ask anyway */
 	u32 watching; /* whether `watched` has any: the one look that nodes without such containers pay for */
-	u32 zero;
+	u32 owned;    /* every cgroup that there is has its entry in `limits` or `payers` */
 };
 
 struct {
@@ -200,6 +200,16 @@ static __always_inline bool is_watching(void)
 	return gate && gate->watching;
 }
 
+/* Whoever is in neither table is a cgroup that is gone, and of which a zombie is left; or one of so many that a container has
+ * made that its entry found no room. They share one budget, and are counted by nobody's name. */
+static __always_inline bool is_stranger(u64 cgroup)
+{
+	u32 zero = 0;
+	struct gate *gate = bpf_map_lookup_elem(&gates, &zero);
+
+	return gate && gate->owned && !bpf_map_lookup_elem(&limits, &cgroup);
+}
+
 static __always_inline u64 declared_stop_signals(void)
 {
 	u32 zero = 0;
@@ -214,22 +224,11 @@ static __always_inline bool is_unwanted(u64 cgroup)
 	return config.filtered && bpf_map_lookup_elem(&unwanted, &cgroup);
 }
 
-/* Who finds no room among the payers could be anybody's: from then on whoever is not known to have a budget of his own (made
- * from outside of containers, or there when we came) shares one, and is counted by nobody's name. */
-/* Not static: the compiler would make a bit of the first and leave its BTF as it was, which the kernel refuses. */
-u32 payers_were_full;
-struct limit strangers;
-
 static __always_inline u64 payer_of(u64 cgroup)
 {
 	u64 *payer = bpf_map_lookup_elem(&payers, &cgroup);
 
 	return payer ? *payer : cgroup;
-}
-
-static __always_inline bool is_stranger(u64 cgroup)
-{
-	return payers_were_full && !bpf_map_lookup_elem(&limits, &cgroup);
 }
 
 static __always_inline void enter(u32 cause)

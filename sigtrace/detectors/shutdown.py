@@ -54,6 +54,8 @@ class _Ending:
     """nothing is told before"""
     due_ns: int = 0
     """longer than this it is not waited for them"""
+    by_kernel: bool = False
+    """the kernel was seen to kill some of them: somebody was left"""
 
 
 class Shutdowns:
@@ -92,6 +94,7 @@ class Shutdowns:
         if ending and event.teardown and not event.leaving and container and not observation.main:
             if (member := container.members.get(task.key)) and task.key not in ending.left:
                 ending.left[task.key] = member
+            ending.by_kernel = True
             ending.due_ns = max(ending.least_ns, ending.exit.event.time_ns + _teardown_ns(container))
             return
         if event.kind is not Kind.EXIT or event.wait_status is None:
@@ -131,7 +134,11 @@ class Shutdowns:
             member.entered = container.came_in(member)  # its ancestors will be gone when the story is told
         ending = _Ending(container, observation, main, judgement, left)
         self._endings[container.workload.cgroup_id] = ending
-        ending.due_ns = observation.event.time_ns + (_teardown_ns(container) if left else _LEFT_NS)
+        # Asked and gone before anybody could list it: who else there is, the kernel's SIGKILLs tell, and where PID 1 is
+        # throttled they come after its next period (100 ms).
+        unlisted = judgement.request is not None and container.listed_ns < judgement.request.event.time_ns
+        alone_ns = _TEARDOWN_NS if unlisted and container.main_is_init else _LEFT_NS
+        ending.due_ns = observation.event.time_ns + (_teardown_ns(container) if left else alone_ns)
         kill = container.stop.kill
         if kill and kill.event.info is Info.PRIV:  # the OOM killer's marks may come after the exit
             ending.due_ns = ending.least_ns = max(ending.due_ns, kill.event.time_ns + OOM_NS)
@@ -164,8 +171,9 @@ class Shutdowns:
         judgement = ending.judgement
         key = container.workload.cgroup_id
         self._endings.pop(key, None)
-        # Those that are not seen to end are killed as well: the kernel lets nobody outlive its namespace's init.
-        still = list(ending.left.values()) if container.main_is_init else []
+        # Where the kernel kills some, those that are not seen to end are killed as well: it lets nobody outlive its
+        # namespace's init. Where it kills nobody they had ended before, and their exits were limited away.
+        still = list(ending.left.values()) if ending.by_kernel else []
         outcome, cause = judgement.outcome, judgement.cause
         signo = judgement.request.event.signo if judgement.request else signals.SIGTERM
         torn_down = at_work(container, [m for m in [*ending.torn_down, *still] if not container.came_in(m)], signo)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -109,8 +109,11 @@ class Source(Protocol):
     def expect_stop_signal(self, signo: int) -> None:
         """Some container declares it as its stop signal."""
 
-    def charge(self, cgroup: int, payer: int) -> None:
-        """What the cgroup may tell is charged to ``payer``, the container in which it was made, or to itself."""
+    def charge(self, owners: Iterable[tuple[int, int]]) -> None:
+        """(cgroup, owner) of all that there are: whose budget it is what one may tell.
+
+        The owner is the container in which it was made, or else itself.
+        """
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""

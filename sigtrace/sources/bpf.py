@@ -5,9 +5,8 @@ Needs CAP_BPF and CAP_PERFMON, kernel BTF and the first PID namespace; attaches 
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from sigtrace.errors import HostError
@@ -56,6 +55,10 @@ class BpfSource:
         self._mains: set[tuple[int, int]] = set()
         """main processes that are no inits"""
         self._ancestry = Ancestry()
+        self._owned = False
+        """the kernel knows the owner of each cgroup"""
+        self._unowned = 0
+        """for whom there was no room"""
         self.resumed_ns = 0
         """pinned and found running: up to here (CLOCK_BOOTTIME) an agent before us had told everything"""
         self.since_ns = 0
@@ -106,7 +109,9 @@ class BpfSource:
             self.resumed_ns = loaded.resumed.until_ns
             # Which stop signals containers declare: names come late, and until then the kernel must not forget it.
             if gate := loaded.gates.lookup(_FIRST):
-                loaded.listings.stop_signals |= wire.GATE.unpack(gate)[0]
+                asks, _, owned = wire.GATE.unpack(gate)
+                loaded.listings.stop_signals |= asks
+                self._owned = bool(owned)
             for key, _ in loaded.watched.items():  # noqa: PERF102 -- a map of the kernel, no dict
                 start_ns, pid, _ = wire.PROCESS_KEY.unpack(key)
                 self._mains.add((pid, start_ns))
@@ -260,7 +265,7 @@ class BpfSource:
         if not loaded:
             return {}
         recorded = zip(("recorded_event", "recorded_life"), loaded.rings, strict=False)
-        listings = {"listings_failed": loaded.listings.failed}
+        listings = {"listings_failed": loaded.listings.failed, "unowned": self._unowned}
         return {name: ring.produced() for name, ring in recorded} | listings | loaded.ledger.read()
 
     def watch(self, pid: int, start_ns: int) -> None:
@@ -285,19 +290,28 @@ class BpfSource:
 
     def _open_gates(self) -> None:
         if loaded := self._loaded:
-            gate = wire.GATE.pack(loaded.listings.stop_signals, bool(self._mains), 0)
+            gate = wire.GATE.pack(loaded.listings.stop_signals, bool(self._mains), self._owned)
             loaded.gates.update(_FIRST, gate)
 
-    def charge(self, cgroup: int, payer: int) -> None:
-        """What the cgroup may tell is charged to ``payer``, the container in which it was made, or to itself."""
+    def charge(self, owners: Iterable[tuple[int, int]]) -> None:
+        """(cgroup, owner) of all that there are: whose budget it is what one may tell.
+
+        From here on the kernel keeps that up, and gives none to what it does not know.
+        """
         if not self._loaded:
             return
-        key, limits = cgroup.to_bytes(8, "little"), self._loaded.limits
-        with contextlib.suppress(LibbpfError):  # full: the kernel deals with it
-            if payer != cgroup:
-                self._loaded.payers.update(key, payer.to_bytes(8, "little"))
-            elif limits.lookup(key, limits.value_size) is None:
-                limits.update(key, bytes(limits.value_size))
+        limits, payers = self._loaded.limits, self._loaded.payers
+        for cgroup, owner in owners:
+            key = cgroup.to_bytes(8, "little")
+            try:
+                if owner != cgroup:
+                    payers.update(key, owner.to_bytes(8, "little"))
+                elif limits.lookup(key) is None:
+                    limits.update(key, bytes(limits.value_size))
+            except LibbpfError:
+                self._unowned += 1  # full: it shares the strangers' budget
+        self._owned = True
+        self._open_gates()
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""

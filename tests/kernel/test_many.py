@@ -3,10 +3,12 @@
 import os
 import random
 import resource
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from sigtrace.lab.container import Container
 from sigtrace.lab.needs import unmet
 from sigtrace.lab.scenarios import SCENARIOS
 from tests.kernel.bench import Bench
@@ -43,3 +45,37 @@ def test_a_thousand_containers_with_random_ends(bpf_host):
     stop_many(1000, 1)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"1,000 containers, 1,000 right verdicts; peak RSS grew by {grown} kB")
+
+
+def test_a_container_of_hundreds_that_leaves_in_order_is_graceful(bpf_host, tmp_path):
+    """More exits than the limiter lets through: who was not seen to end is accused of nothing."""
+    (tmp_path / "many.py").write_text(
+        textwrap.dedent("""\
+            import os, signal
+            children = []
+            for _ in range(250):
+                child = os.fork()
+                if not child:
+                    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+                    while True:
+                        signal.pause()
+                children.append(child)
+            def leave(*_):
+                for child in children:
+                    os.kill(child, signal.SIGTERM)
+                for child in children:
+                    os.waitpid(child, 0)
+                os._exit(0)
+            signal.signal(signal.SIGTERM, leave)
+            print("up", flush=True)
+            while True:
+                signal.pause()
+        """)
+    )
+    with Bench() as bench, Container(f"many-{os.getpid()}", workdir=tmp_path) as box:
+        box.start(["python3", "many.py"])
+        box.wait_ready(b"up\n")
+        assert box.stop(20).wait_status.raw == 0
+        shutdown, findings = bench.verdicts.wait_for_shutdown(box.cgroup_id)
+        assert bench.capture.lost()["limited_event"] > 0
+    assert (shutdown.outcome, findings) == ("graceful", [])

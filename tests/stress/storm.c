@@ -15,6 +15,7 @@
  *   boxes     a container in the container: a cgroup below CGROUP and in it an init, asked to stop and killed from outside
  *   wander    a cgroup made below CGROUP, entered, 500 times SIGTERM to itself, left and removed
  *   hoard     the same, after 8,500 cgroups were made below CGROUP that stay
+ *   ghosts    a zombie in a cgroup that is removed, and 600 times SIGTERM to it
  *   all       a worker of each of these on each CPU, but for bombs and hoard
  *
  * FILE is shared with the test: struct shared. A worker counts what it has done once it is done. Held, it stays and does
@@ -215,6 +216,26 @@ static void one_wander(void)
 	remove_cgroup();
 }
 
+/* A zombie whose cgroup was removed. */
+static void one_ghost(void)
+{
+	siginfo_t info;
+	pid_t child;
+
+	make_cgroup();
+	child = fork();
+	if (!child) {
+		enter(cgroup);
+		_exit(0);
+	}
+	waitid(P_PID, child, &info, WEXITED | WNOWAIT);
+	remove_cgroup();
+	for (unsigned i = 0; i < 600; i++)
+		kill(child, SIGTERM);
+	await(child);
+	breathe();
+}
+
 static void one_hoard(void)
 {
 	while (!shared->done[worker] && hoarded < HOARD) {
@@ -230,7 +251,7 @@ static const struct kind {
 } kinds[] = {
 	{ "counted", one_counted }, { "told", one_told },      { "forks", one_fork },  { "crashes", one_crash },
 	{ "inits", one_init },	    { "cgroups", one_cgroup }, { "boxes", one_box },   { "wander", one_wander },
-	{ "execs", NULL },	    { "bombs", one_bomb },     { "hoard", one_hoard },
+	{ "execs", NULL },	    { "bombs", one_bomb },     { "hoard", one_hoard }, { "ghosts", one_ghost },
 };
 #define KINDS (sizeof(kinds) / sizeof(*kinds))
 

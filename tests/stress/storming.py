@@ -15,7 +15,7 @@ from sigtrace.lab.container import Container
 from sigtrace.model.event import Kind
 
 #: What a container storms with, see storm.c; bombs and hoard apart.
-KINDS = ("counted", "told", "forks", "crashes", "inits", "execs", "cgroups", "boxes", "wander", "all")
+KINDS = ("counted", "told", "forks", "crashes", "inits", "execs", "cgroups", "boxes", "wander", "ghosts", "all")
 #: What workers are told to do, as in storm.c.
 LEAVE, HOLD = 1, 2
 _PATIENCE_S = 60.0

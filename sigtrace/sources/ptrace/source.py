@@ -11,7 +11,7 @@ import dataclasses
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sigtrace.errors import HostError, RunError
@@ -276,7 +276,7 @@ class PtraceSource:
         """Some container declares it as its stop signal."""
         self._listings.stop_signals |= 1 << (signo - 1)
 
-    def charge(self, cgroup: int, payer: int) -> None:
+    def charge(self, owners: Iterable[tuple[int, int]]) -> None:
         """Nobody has a budget here."""
 
     def follow(self, pid: int, start_ns: int) -> None:

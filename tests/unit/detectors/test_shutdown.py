@@ -272,3 +272,12 @@ def test_only_containers_have_shutdowns(kind):
 def test_the_limit_of_the_grace_is_the_workloads():
     box = Container(grace_limit_s=30.0, argv=PROGRAM)
     assert shutdown_of(box.term(S, **HANDLED), box.exit(2 * S, exited(0))).grace_limit_s == 30.0
+
+
+def test_who_was_not_seen_to_end_was_torn_down_only_if_the_kernel_tore_somebody_down():
+    """The limiter keeps exits of containers with hundreds of processes."""
+    workers = [BOX.child(k) for k in range(1, 300)]
+    steps = [BOX.exec(1, BOX.init), BOX.term(S, **HANDLED), BOX.snapshot(S + 1, BOX.init, *workers)]
+    told = shutdown_of(steps, BOX.exit(2 * S, exited(0)), until=100 * S)
+    assert (told.outcome, told.findings) == ("graceful", ())
+    assert {p.ended for p in told.processes[1:]} == {None}
