@@ -180,7 +180,12 @@ def _nothing(name: str | None, since_s: float | None, agent: Status, every: list
 def _notes(agent: Status, since_ns: int, unknown: int) -> list[str]:
     notes = [
         f"note: no agent ran from {_time(gap.from_ns)} to {_time(gap.until_ns)} "
-        f"({_span((gap.until_ns - gap.from_ns) / 1e9)}): what ended then is not known"
+        f"({_span((gap.until_ns - gap.from_ns) / 1e9)}): "
+        + (
+            "what ended then is not known"
+            if gap.lost is None
+            else f"{_many(gap.lost, 'event')} of that time found no room, a verdict may be missing"
+        )
         for gap in agent.gaps
         if gap.until_ns > max(since_ns, agent.oldest_wall_ns)
     ]

@@ -77,7 +77,7 @@ struct {
 
 /* What is stopping, until when (ns): each delivery and exit there is told. A PID namespace by its inode number, so that
  * all sub-cgroups count; where the main process is no init, its cgroup (CGROUP_KEY). Namespaces' numbers are used again,
- * the lowest first, so entries need no deleting; cgroups' go with the cgroup. */
+ * the lowest first; cgroups' marks go with the cgroup; what is over user space takes out now and then. */
 #define CGROUP_KEY (1ULL << 63)
 
 struct {

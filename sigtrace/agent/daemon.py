@@ -154,10 +154,10 @@ class Agent:
         otlp = self._settings.otlp
         self._handover.kept(verdict, sends=otlp is not None and otlp.traces is not None)
 
-    def _missed(self, gap: Gap, count: int) -> None:
+    def _missed(self, gap: Gap) -> None:
         """While no agent read."""
         self._log.warning(
-            f"{count:,} events were lost between {_second(gap.from_ns)} and {_second(gap.until_ns)}: "
+            f"{gap.lost:,} events were lost between {_second(gap.from_ns)} and {_second(gap.until_ns)}: "
             "no agent ran, and the rings were full"
         )
         self._server.offer_gap(gap)

@@ -17,8 +17,8 @@ _FIRST_NS: Final = 900_000_000
 class Unread:
     """A :class:`sigtrace.sinks.base.Sink` that tells of that, once, with its time."""
 
-    def __init__(self, tell: Callable[[Gap, int], None]) -> None:
-        """``tell``: takes the time, and how many events were lost in it."""
+    def __init__(self, tell: Callable[[Gap], None]) -> None:
+        """``tell``: takes the time, with how many events were lost in it."""
         self._tell = tell
         self._since_ns = 0
         self._first_ns = 0
@@ -34,12 +34,12 @@ class Unread:
             return
         late = event.time_ns > self._first_ns
         if event.loss is Loss.RING_FULL and not late:
-            self._tell(self._gap(event), event.count)
+            self._tell(self._gap(event))
         if event.loss is Loss.RING_FULL or late:
             self._since_ns = 0
 
     def _gap(self, event: Event) -> Gap:
-        return Gap(event.wall_ns - max(event.time_ns - self._since_ns, 0), event.wall_ns)
+        return Gap(event.wall_ns - max(event.time_ns - self._since_ns, 0), event.wall_ns, event.count)
 
     def verdict(self, verdict: Verdict) -> None:
         """Nothing."""

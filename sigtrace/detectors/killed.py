@@ -158,6 +158,7 @@ class Killed:
             fields = {"evidence": fold.evidence, "count": count, "window_s": fold.window_s}
             fields["first_wall_ns"] = fold.first.event.wall_ns
             fields["first_ns"] = fold.first.event.time_ns
+            fields |= {"time_ns": fold.last_ns, "wall_ns": fold.wall_ns}
         mechanism = mechanism_of(kill, oom=oom)
         if oom and event.task and (mark := container.oom_near(event.time_ns, event.task.key)):
             fields["evidence"] = (*fields["evidence"], mark.event)

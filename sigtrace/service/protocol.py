@@ -71,6 +71,8 @@ class Gap:
 
     from_ns: int
     until_ns: int
+    lost: int | None = None
+    """what was pinned went on, and so many events found no room; None: nothing was, and all is unknown"""
 
 
 @dataclass(frozen=True, slots=True)

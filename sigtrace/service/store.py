@@ -195,7 +195,11 @@ class Store:
             self._keep(kind, wall_ns, value)
             return True
         with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError):
-            self.gaps.append(Gap(wall_ns, min(int(json.loads(value)["until_ns"]), 1 << 62)))
+            said = json.loads(value)
+            lost = said.get("lost")
+            self.gaps.append(
+                Gap(wall_ns, min(int(said["until_ns"]), 1 << 62), None if lost is None else min(int(lost), 1 << 62))
+            )
         return True
 
     def _write_anew(self, path: str) -> None:
@@ -262,7 +266,8 @@ def _file_line(kind: str, wall_ns: int, value: bytes) -> bytes:
 
 
 def _gap_line(gap: Gap) -> bytes:
-    return _file_line(_GAP, gap.from_ns, b'{"until_ns":%d}' % gap.until_ns)
+    lost = b"" if gap.lost is None else b',"lost":%d' % gap.lost
+    return _file_line(_GAP, gap.from_ns, b'{"until_ns":%d%b}' % (gap.until_ns, lost))
 
 
 def _json_in(line: bytes) -> bytes:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _HOLD_NS: Final = 5_000_000
 _WALL_INTERVAL_NS: Final = 10_000_000_000
 _LEDGER_INTERVAL_NS: Final = 1_000_000_000
+#: Marks of containers that were stopping are over by themselves; a container may hold the numbers of so many PID
+#: namespaces that there is no room for others' marks.
+_SWEEP_INTERVAL_NS: Final = 30_000_000_000
 _FIRST: Final = bytes(4)
 _YES: Final = b"\x01\0\0\0"
 
@@ -49,6 +52,7 @@ class BpfSource:
         self._wall_ns = 0
         self._wall_at_ns = 0
         self._ledger_at_ns = 0
+        self._swept_ns = 0
         self._hierarchy: Hierarchy | None = None
         self._pending: list[Event] = []
         self._until_ns = 0
@@ -173,6 +177,11 @@ class BpfSource:
             if loaded.unwanted:
                 loaded.unwanted.discard(cgroup)
             events.append(Event(now, now + self._wall_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
+        if now - self._swept_ns > _SWEEP_INTERVAL_NS:
+            self._swept_ns = now
+            for key, until in list(loaded.stopping.items()):
+                if int.from_bytes(until, "little") < now:
+                    loaded.stopping.delete(key)
         loaded.counters.give_back(now)
         for cgroup in loaded.counters.take_settled():
             loaded.gone.delete(cgroup.to_bytes(8, "little"))
@@ -180,10 +189,11 @@ class BpfSource:
         return events
 
     def _wait(self, timeout_s: float) -> None:
-        if self._loaded:
-            due_ns = self._loaded.listings.deadline() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        loaded = self._loaded
+        if loaded:
+            due_ns = loaded.listings.deadline() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             timeout_s = min(timeout_s, max(0, due_ns) / 1e9)
-        self._waiting.wait(timeout_s)
+        self._waiting.wait(timeout_s, more=loaded is not None and any(ring.waiting() for ring in loaded.rings))
 
     def wake(self) -> None:
         """Ends the read that waits, or else the next that would. For any thread."""

@@ -32,7 +32,7 @@ PROGRAMS: Final = (
     "cgroup_rmdir",
 )
 _PINNED_MAPS: Final = tuple(
-    "events lives slots counts gone limits watched gates followed ledger locals about places payers".split()
+    "events lives slots counts gone limits watched gates followed ledger locals about places payers stopping".split()
 )
 #: Of a ring that is pinned, the part that stays behind for a successor to read again.
 _HELD: Final = 0.5
@@ -99,6 +99,7 @@ class Loaded:
         self.gone = bpf.map("gone")
         self.limits = bpf.map("limits")
         self.payers = bpf.map("payers")
+        self.stopping = bpf.map("stopping")
         self.watched, self.gates = bpf.map("watched"), bpf.map("gates")
         self.unwanted = Unwanted(bpf.map("unwanted")) if options.filtered else None
         for program in self._programs:

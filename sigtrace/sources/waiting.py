@@ -56,12 +56,12 @@ class Waiting:
         self._poll_s = _POLL_S
 
     def register(self, fd: int) -> None:
-        """A ring's."""
-        self._poll.register(fd, select.EPOLLIN)
+        """A ring's. Edges only: a pinned ring keeps what was read, and would always be ready."""
+        self._poll.register(fd, select.EPOLLIN | select.EPOLLET)
 
-    def wait(self, timeout_s: float) -> None:
-        """At most so long."""
-        if self._idle_polls < _LINGERING_POLLS:
+    def wait(self, timeout_s: float, *, more: bool = False) -> None:
+        """At most so long. ``more``: there is something to read, though its edge may have passed."""
+        if more or self._idle_polls < _LINGERING_POLLS:
             # Records may be there or come without waking us: sleep, whatever the rings say, so that a trickle of
             # records costs one read a poll and not one each.
             time.sleep(min(self._poll_s, timeout_s))

@@ -22,7 +22,7 @@ def told():
 
 @pytest.fixture
 def unread(told):
-    return Unread(lambda gap, count: told.append((gap, count)))
+    return Unread(told.append)
 
 
 def test_what_found_no_room_is_told_with_the_time_from_the_last_reader_to_this_one(unread, told):
@@ -30,7 +30,7 @@ def test_what_found_no_room_is_told_with_the_time_from_the_last_reader_to_this_o
     unread.observation(Observation(Event(150 * S, WALL + 150 * S, Kind.EXIT)))
     unread.observation(lost(200 * S, Loss.RATE_LIMITED))
     unread.observation(lost(200 * S))
-    assert told == [(Gap(WALL + 100 * S, WALL + 200 * S), 7)]
+    assert told == [Gap(WALL + 100 * S, WALL + 200 * S, 7)]
 
 
 def test_what_is_lost_later_is_no_such_gap(unread, told):

@@ -29,6 +29,7 @@ class Leaving:
         self._counted: deque[Verdict] = deque(maxlen=_ROOM)
         self._number = 0
         """of verdicts so far: the last of ``_counted`` is the last of them"""
+        self._closed = False
 
     def verdict(self, verdict: Verdict) -> None:
         """It is counted."""
@@ -49,7 +50,8 @@ class Leaving:
             number = self._number
         asked_ns = time.time_ns()
         collected = self._metrics.collect()
-        return collected, number if collected.wall_ns >= asked_ns else 0  # an older one, if the pipeline does not come
+        # An older one, if the pipeline does not come; but after the end there is none that is newer.
+        return collected, number if self._closed or collected.wall_ns >= asked_ns else 0
 
     def left(self, number: int) -> None:
         """Somebody has got all up to this one."""
@@ -76,3 +78,4 @@ class Leaving:
     def close(self) -> None:
         """The last collection."""
         self._metrics.close()
+        self._closed = True
