@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from sigtrace.attribution.cgroups import Cgroups
 from sigtrace.attribution.mains import Mains
-from sigtrace.attribution.paths import parse, pod_uid_of
+from sigtrace.attribution.paths import container_around, parse, pod_uid_of
 from sigtrace.model.event import Event, Kind, Task
 from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKind
 
@@ -81,7 +81,7 @@ class Attributor:
             path = self._cgroups.path(event.cgroup_id, now) or ""
             self._containers.pop(path, None)
             made = parse(path)
-            if self._names is not None and made.container_id and made.container_path == path:
+            if self._names is not None and made.container_id and made.container_path == path == container_around(path):
                 self._names.prefetch(made.container_id, made.runtime)
             return Observation(event)
         if kind is _RMDIR:
@@ -222,6 +222,13 @@ class Attributor:
         if path is None:
             return Workload(WorkloadKind.HOST, cgroup, node=self._node)
         info = parse(path)
+        if info.container_path and container_around(path) != info.container_path:
+            # Inside another container anybody could have given it this name: the id is nobody's, and no runtime of the
+            # node knows it.
+            own_id, name = self._cgroups.id_of(info.container_path), info.container_path.rpartition("/")[2]
+            return Workload(
+                WorkloadKind.CONTAINER, own_id or cgroup, info.container_path, container_name=name, node=self._node
+            )
         if info.container_id and info.container_path:
             return Workload(
                 WorkloadKind.CONTAINER,

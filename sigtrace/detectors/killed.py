@@ -21,7 +21,7 @@ from sigtrace.detectors.stop import OOM_NS
 from sigtrace.detectors.words import finding_on, name_of, times, who_sent
 from sigtrace.model import codes, signals
 from sigtrace.model.event import Info, Kind, Task
-from sigtrace.model.finding import Finding, Mechanism
+from sigtrace.model.finding import Certainty, Finding, Mechanism
 from sigtrace.model.workload import Observation
 
 CODE: Final = "killed"
@@ -91,7 +91,7 @@ class Killed:
         if not self._folds.is_quiet(token.key, now_ns):
             self._timers.at(fold.last_ns + self._folds.quiet_ns, self, token)
         elif self._folds.close(token.key) and (container := self._containers.of(fold.first)):
-            yield self._tell(container, fold.first, cause_of_kill(container, fold.first), fold)
+            yield self._tell(container, fold.first, _as_told(container, fold), fold)
 
     def end(self, _now_ns: int) -> Iterable[Finding]:
         """What waited for the OOM killer's mark, and the last counts."""
@@ -100,7 +100,7 @@ class Killed:
             yield from self._judge(kill)
         for fold in self._folds.close_all():
             if container := self._containers.of(fold.first):
-                yield self._tell(container, fold.first, cause_of_kill(container, fold.first), fold)
+                yield self._tell(container, fold.first, _as_told(container, fold), fold)
 
     def _judge(self, kill: Observation) -> Iterable[Finding]:
         container, event = self._containers.of(kill), kill.event
@@ -173,6 +173,14 @@ class Killed:
             sender_role=role_of(kill),
             **fields,
         )
+
+
+def _as_told(container: Container, fold: Fold) -> Killing:
+    """Of a fold that ends: its container may have ended before, and with it what its cause was known by."""
+    killing = cause_of_kill(container, fold.first)
+    if killing.cause == fold.cause:
+        return killing
+    return Killing(fold.cause, Certainty.OBSERVED if fold.cause == "oom" else Certainty.INFERRED)
 
 
 def _message(container: Container, kill: Observation, killing: Killing, count: int) -> str:

@@ -145,12 +145,15 @@ def test_an_init_below_its_parents_lab_container_is_nested_too(attributor):
     assert not attributor.observe(adopted).event.container_init
 
 
-def test_a_container_in_a_container_is_its_own(attributor, cgroups):
+def test_a_container_in_a_container_is_its_own_by_its_cgroup_for_anybody_in_there_can_invent_an_id(attributor, cgroups):
     inner = "b" * 64
     cgroups._paths[50] = f"{PATHS[KUBE]}/docker/{inner}"
     observation = attributor.observe(event(50, KUBE, init=True))
     assert observation.event.container_init
-    assert observation.workload.container_id == inner
+    workload = observation.workload
+    assert workload.is_container
+    assert (workload.container_id, workload.runtime, workload.pod_uid) == (None, None, None)
+    assert (workload.container_name, workload.cgroup) == (inner, cgroups._paths[50])
 
 
 def test_a_cgroup_that_is_made_is_known_and_one_that_is_removed_is_told_once_more(attributor):
