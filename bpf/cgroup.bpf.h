@@ -8,19 +8,23 @@ int BPF_PROG(cgroup_mkdir, struct cgroup *cgroup)
 	u64 parent, now;
 	u64 id = FIELD(cgroup, kn, id), payer;
 	struct life *life;
+	bool admitted;
 	long len;
 
 	if (FIELD(cgroup, root, hierarchy_id) != config.hierarchy_id)
 		return 0;
 	parent = FIELD(cgroup, self.parent, cgroup, kn, id);
-	if (WITH_CURRENT(level_of)) {
-		payer = payer_of(WITH_CURRENT(cgroup_of));
+	admitted = admit(parent, BUDGET_MKDIR, &now);
+	/* From outside of containers, too, whoever makes them by the hundreds gives them no budgets. */
+	if (WITH_CURRENT(level_of) || !admitted) {
+		payer = admitted ? WITH_CURRENT(cgroup_of) : parent;
+		payer = payer_of(payer);
 		if (bpf_map_update_elem(&payers, &id, &payer, BPF_ANY))
 			enter(LEDGER_PAYERS_FULL);
 	} else if (give_limit(id) && !bpf_map_lookup_elem(&limits, &id)) {
 		enter(LEDGER_LIMITS_FULL);
 	}
-	if (!admit(parent, BUDGET_MKDIR, &now))
+	if (!admitted)
 		return 0;
 	life = reserve_life();
 	if (!life)

@@ -33,7 +33,7 @@ class Containers:
         self._containers: OrderedDict[int, Container] = OrderedDict()
         self._ended: OrderedDict[int, Container] = OrderedDict()
         """those whose story is told: what a runtime still cleans up is no news"""
-        self._gone: deque[tuple[int, int]] = deque(maxlen=_MAX)
+        self._gone: deque[tuple[int, int]] = deque()
         """cgroups that were removed, and when"""
         self._since_ns = 0
         """when the first event happened"""
@@ -102,8 +102,9 @@ class Containers:
 
     def _forget(self, removal: Event) -> None:
         """Those whose cgroups were removed a while ago."""
-        self._gone.append((removal.time_ns, removal.cgroup_id))
-        while self._gone[0][0] + _GONE_NS < removal.time_ns:
+        if removal.cgroup_id in self._containers or removal.cgroup_id in self._ended:
+            self._gone.append((removal.time_ns, removal.cgroup_id))
+        while self._gone and (self._gone[0][0] + _GONE_NS < removal.time_ns or len(self._gone) > _MAX):
             _, cgroup = self._gone.popleft()
             self._containers.pop(cgroup, None)
             self._ended.pop(cgroup, None)

@@ -87,12 +87,16 @@ class KeptWaiting:
         return ()
 
 
+#: Who tells so many tells all; what was not seen of it the limiter has kept (500 records in advance, three a process).
+_MANY_TOLD: Final = 100
+
+
 def exited_first(
     exit_: Observation, container: Container, main: Task, request: Observation, left: list[Member]
 ) -> Finding | None:
     """The main process left in time; ``left``: those that were torn down with it. None if they had been told."""
     never = sorted((m.task for m in left if m.asked is None), key=lambda t: (t.start_ns, t.pid))
-    if not never:
+    if not never or container.told >= _MANY_TOLD:
         return None
     how = "left before all were told" if container.told else "left without passing it on"
     return finding_on(

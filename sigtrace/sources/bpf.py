@@ -314,6 +314,8 @@ class BpfSource:
         for cgroup, owner in owners:
             key = cgroup.to_bytes(8, "little")
             try:
+                if owner == cgroup and payers.lookup(key) is not None:
+                    continue  # the kernel knows better than its path
                 if owner != cgroup:
                     payers.update(key, owner.to_bytes(8, "little"))
                 elif limits.lookup(key) is None:

@@ -8,6 +8,7 @@ when one can be old enough to be told.
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import TYPE_CHECKING, Final
 
 from sigtrace.model.event import Event, Kind, Task
@@ -58,6 +59,8 @@ class Listings:
         self._again: dict[ProcessKey, tuple[Task, list[int]]] = {}
         """at whom to look again, and when"""
         self._listed_ns = 0
+        self._apart_ns = _LISTING_NS
+        """between two listings: on a large node one takes longer, and may take a tenth of the time"""
         self._census_at_ns = 0
         """when zombies are looked for again"""
         self._seen = b""
@@ -91,10 +94,10 @@ class Listings:
                 if _may_pend(event) and len(self._again) < _ASKED_MAX:
                     self._again.setdefault(event.task.key, (event.task, [now_ns + wait for wait in _AGAIN_NS]))
         found: list[Event] = []
-        if self._asked and (last or now_ns - self._listed_ns >= _LISTING_NS):
+        if self._asked and (last or now_ns - self._listed_ns >= self._apart_ns):
             asked, self._asked, self._listed_ns = self._asked, {}, now_ns
             found = [with_argv(e) for e in self._members(asked, now_ns, wall_ns)]
-        elif self._again and now_ns - self._listed_ns >= _LISTING_NS:
+        elif self._again and now_ns - self._listed_ns >= self._apart_ns:
             again = {key: task for key, (task, times) in self._again.items() if times[0] <= now_ns}
             for key in again:
                 times = self._again[key][1]
@@ -111,7 +114,7 @@ class Listings:
     def deadline(self) -> int:
         """When ``due`` has something to do next (CLOCK_BOOTTIME ns), if nobody asks before."""
         again = 0 if self._asked else min((times[0] for _, times in self._again.values()), default=_NEVER)
-        return min(max(again, self._listed_ns + _LISTING_NS), self._census_at_ns)
+        return min(max(again, self._listed_ns + self._apart_ns), self._census_at_ns)
 
     def _is_repeat(self, event: Event, task: Task) -> bool:
         """Whether the same signal had it listed a moment ago: who asks a thousand times a second gets one listing."""
@@ -136,11 +139,14 @@ class Listings:
         """All of their PID namespaces; where the main process is no init, of its cgroup."""
         namespaces = {task.pidns for task in asked.values() if task.ns_pid == 1}
         cgroups = {task.cgroup_id for task in asked.values() if task.ns_pid != 1}
+        began = time.monotonic_ns()
         try:
             return wire.decode_snapshot(self._bpf.iterate(self._all), now_ns, wall_ns, (namespaces, cgroups))
         except OSError:
             self.failed += 1  # costs names, never events
             return []
+        finally:
+            self._apart_ns = max(_LISTING_NS, 10 * (time.monotonic_ns() - began))
 
     def _census(self, now_ns: int, wall_ns: int) -> list[Event]:
         """Zombies that are new or have another parent now, and those that are gone.

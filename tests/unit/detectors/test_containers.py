@@ -348,3 +348,15 @@ def test_a_runtimes_signal_asks_to_stop_while_nobody_told_what_is_declared():
     assert not is_stop_signal(Container(asked=True).signal(0, usr1))
     assert not is_stop_signal(BOX.signal(0, signals.SIGURG))
     assert is_sent_otherwise(BOX.signal(0, usr1))
+
+
+def test_however_many_cgroups_go_those_of_containers_are_forgotten_in_their_time():
+    containers = Containers()
+    for observation in flat(BOX.exec(1, INIT), removed(BOX, S)):
+        containers.feed(observation)
+    for n in range(20_000):  # of nobody's containers
+        event = Event(2 * S + n, 2 * S + n, Kind.CGROUP_RMDIR, cgroup_id=10**6 + n)
+        containers.feed(Observation(event))
+    assert len(list(containers)) == 1
+    containers.feed(removed(Container(7), 62 * S))
+    assert not list(containers)

@@ -147,3 +147,8 @@ def test_only_those_that_were_never_told_are_named():
 @pytest.mark.parametrize("steps", [leaves(told_first=[WORKER]), leaves(others=())])
 def test_who_told_all_that_were_left_did_forward(steps):
     assert not not_forwarded(steps)
+
+
+def test_of_those_that_a_container_of_hundreds_told_the_limiter_keeps_some_so_that_nobody_was_never_told():
+    others = [BOX.child(k) for k in range(1, 300)]
+    assert not not_forwarded(leaves(others=others, told_first=others[:120]))
