@@ -164,7 +164,7 @@ class Capture:
         """What is still on its way, then the sinks' last words."""
         for batch in self._source.finish(FINISH_S):
             self.feed.take(batch)
-        self.feed.end()
+        self.feed.end(handed_over=self._options.pin is not None)
         for sink in self.sinks:
             sink.close()
 

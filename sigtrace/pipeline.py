@@ -68,8 +68,8 @@ class Detectors(Protocol):
     def deadline(self) -> int | None:
         """When the next tick is wanted; None: nobody waits."""
 
-    def end(self, now_ns: int) -> Iterable[Verdict]:
-        """Nothing more comes."""
+    def end(self, now_ns: int, *, handed_over: bool = False) -> Iterable[Verdict]:
+        """Nothing more comes; ``handed_over``: here, for somebody else goes on with the same events."""
 
 
 class Recorder(Protocol):
@@ -110,11 +110,14 @@ class Pipeline:
         for sink in self._sinks:
             sink.pass_time(self.now_ns)
 
-    def end(self) -> None:
-        """Nothing more comes: what a detector still waits with is told with what is known now."""
+    def end(self, *, handed_over: bool = False) -> None:
+        """Nothing more comes: what a detector still waits with is told with what is known now.
+
+        ``handed_over``: but for stories that are not over, which a successor will make of the same events.
+        """
         if self._recorder:
             self._recorder.advance(self.now_ns)
-        self._tell(self._detectors.end(self.now_ns))
+        self._tell(self._detectors.end(self.now_ns, handed_over=handed_over))
 
     def wanted(self) -> int | None:
         """When a detector wants to be asked next (CLOCK_BOOTTIME ns)."""
@@ -170,12 +173,12 @@ class Feed:
         self._wall_offset_ns = event.wall_ns - event.time_ns
         self._pipeline.feed(self._attribution.observe(event))
 
-    def end(self) -> None:
+    def end(self, *, handed_over: bool = False) -> None:
         """Nothing more comes; what sinks have dropped is told before the last verdicts."""
         while self._early:
             self._feed(self._early.popleft())
         self._account()
-        self._pipeline.end()
+        self._pipeline.end(handed_over=handed_over)
 
     def _account(self) -> None:
         self._lose(Loss.QUEUE_FULL, sum(sink.take_dropped() for sink in self._sinks))

@@ -22,6 +22,7 @@ from sigtrace.model.workload import Workload
 from sigtrace.service.client import agent_socket, status
 from sigtrace.service.follow import Verdicts
 from sigtrace.service.protocol import Status
+from sigtrace.service.store import ROOM
 from sigtrace.sinks.base import LineWriter
 from sigtrace.sinks.headlines import seconds
 from sigtrace.sinks.story import Story
@@ -166,7 +167,10 @@ def _local(wall_ns: int) -> datetime:
 def _nothing(name: str | None, since_s: float | None, agent: Status, every: list[Told]) -> str:
     of = f" of {printable(name)}" if name else ""
     since = f" in the last {_span(since_s)}" if since_s else ""
-    last = f", the last one at {_time(agent.last_shutdown_wall_ns)}" if agent.last_shutdown_wall_ns else ""
+    last = ""
+    if agent.last_shutdown_wall_ns:
+        ours = agent.last_shutdown_wall_ns >= agent.started_wall_ns
+        last = f"{', the last one' if ours else '; one before it saw the last'} at {_time(agent.last_shutdown_wall_ns)}"
     line = (
         f"nothing to tell{of}{since}: the agent runs since {_time(agent.started_wall_ns)} and has seen "
         f"{_many(agent.shutdowns, 'shutdown')}{last}, and {_many(agent.findings, 'finding')}"
@@ -189,6 +193,10 @@ def _notes(agent: Status, since_ns: int, unknown: int) -> list[str]:
         for gap in agent.gaps
         if gap.until_ns > max(since_ns, agent.oldest_wall_ns)
     ]
+    if agent.kept >= ROOM and since_ns < agent.oldest_wall_ns:
+        notes.append(
+            f"note: the last {agent.kept:,} verdicts are kept: of before {_time(agent.oldest_wall_ns)} nothing is known"
+        )
     if agent.chosen:
         notes.append(f"note: the agent runs with {printable(agent.chosen)}: of others it keeps nothing")
     if agent.lost:

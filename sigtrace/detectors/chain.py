@@ -62,11 +62,12 @@ class Chain:
         """When the next tick is wanted (CLOCK_BOOTTIME ns); None: nobody waits."""
         return self._timers.deadline()
 
-    def end(self, now_ns: int) -> Iterator[Verdict]:
-        """Nothing more comes."""
+    def end(self, now_ns: int, *, handed_over: bool = False) -> Iterator[Verdict]:
+        """Nothing more comes. ``handed_over``: shutdowns that wait for the teardown are a successor's to tell."""
         for detector in self._detectors:
             yield from self._show(detector.end(now_ns))
-        yield from self._shutdowns.end(now_ns)
+        if not handed_over:
+            yield from self._shutdowns.end(now_ns)
 
     def _show(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
         for verdict in verdicts:

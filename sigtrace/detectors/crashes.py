@@ -93,7 +93,7 @@ class Crashes:
             loop.crashes.popleft()
         loop.crashes.append(observation)
         loop.count += 1
-        if self._is_loop(loop):
+        if key[1:] != _OTHERS and self._is_loop(loop):  # of processes of many parents nobody replaces each
             loop.held = None
             if not loop.told:
                 loop.count = len(loop.crashes)

@@ -118,7 +118,7 @@ class Detector:
     def deadline(self):
         return min(self.dues, default=None)
 
-    def end(self, now_ns):
+    def end(self, now_ns, *, handed_over=False):
         yield f"end {now_ns}"
 
 

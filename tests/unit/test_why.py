@@ -147,6 +147,16 @@ def test_where_there_is_nothing_to_tell_it_says_what_the_agent_has_seen(service)
     assert f"it has verdicts of {BOX.title}" in out
 
 
+def test_how_far_back_it_reaches_is_said_where_that_is_not_far_enough(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGTRACE_SOCKET", str(tmp_path / "agent.sock"))
+    full = {"kept": 1000, "oldest_wall_ns": 1_700_000_000 * 10**9}
+    service = Service(tmp_path / "agent.sock", status=lambda s: dataclasses.replace(s, **full))
+    try:
+        assert "note: the last 1,000 verdicts are kept: of before 2023-11-1" in run()[1]
+    finally:
+        service.close()
+
+
 def test_an_agent_that_leaves_others_out_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("SIGTRACE_SOCKET", str(tmp_path / "agent.sock"))
     chosen = "--namespace shop\x1b"

@@ -16,6 +16,7 @@ from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKin
 from sigtrace.pipeline import Pipeline
 from tests.unit.detectors.events import (
     DROPPED,
+    HANDLED,
     SHELL_FORM,
     Container,
     S,
@@ -253,3 +254,14 @@ def test_containers_whose_exits_are_lost_do_not_pile_up(small_tables):
         if n % 300 == 0:
             sizes.append(weight(chain))
     assert max(sizes) < 1.1 * sizes[len(sizes) // 2], sizes
+
+
+def test_a_story_that_waits_for_the_teardown_is_told_at_the_end_but_not_where_a_successor_goes_on():
+    box = Container()
+    steps = [box.exec(1, box.init), box.term(S, **HANDLED), box.snapshot(S + 1, box.init, box.child())]
+    steps += [box.exit(2 * S, exited(0))]
+    ended, handed = Chain(), Chain()
+    run(ended, *steps, until=2 * S + 1)
+    run(handed, *steps, until=2 * S + 1)
+    assert [v.outcome for v in ended.end(2 * S + 2) if isinstance(v, Shutdown)] == ["graceful"]
+    assert not list(handed.end(2 * S + 2, handed_over=True))
