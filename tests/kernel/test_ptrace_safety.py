@@ -1,6 +1,8 @@
 """Whatever a tracee does and however the tracer ends: nobody is left stopped or killed, and no signal lost or moved."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -13,6 +15,7 @@ import pytest
 
 from sigtrace.sources.ptrace.options import PtraceOptions
 from sigtrace.sources.ptrace.remote import RemoteTracer
+from sigtrace.sources.ptrace.source import PtraceSource
 from sigtrace.sources.ptrace.wire import Report, Want
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,11 +25,13 @@ ALL = PtraceOptions(follow=(1,))
 PROGRAM = r"""
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <time.h>
@@ -119,6 +124,53 @@ static int call(const char *name)
 	return 0;
 }
 
+static void *idle(void *unused)
+{
+	for (;;)
+		pause();
+}
+
+/* execs N: N threads, and one more that executes the program again, and so on. */
+static void *again(void *argv)
+{
+	usleep(rand() % 300);
+	execv("/proc/self/exe", argv);
+	_exit(4);
+}
+
+static int execs(int n, char **argv)
+{
+	static char *next[5];
+	pthread_t thread;
+
+	if (!argv[3])
+		puts("ready");
+	memcpy(next, (char *[]){ argv[0], argv[1], argv[2], "again", NULL }, sizeof(next));
+	srand(getpid() ^ (unsigned)clock());
+	for (int i = 0; i < n; i++)
+		pthread_create(&thread, NULL, idle, NULL);
+	pthread_create(&thread, NULL, again, next);
+	idle(NULL);
+}
+
+/* noise N: N threads that signal themselves without end. */
+static void *noisy(void *unused)
+{
+	for (;;)
+		syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGUSR1);
+}
+
+static int noise(int n)
+{
+	pthread_t thread;
+
+	handle(SIGUSR1, went);
+	for (int i = 0; i < n; i++)
+		pthread_create(&thread, NULL, noisy, NULL);
+	puts("ready");
+	idle(NULL);
+}
+
 int main(int argc, char **argv)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -128,6 +180,10 @@ int main(int argc, char **argv)
 		return forks(atoi(argv[2]));
 	if (!strcmp(argv[1], "call"))
 		return call(argv[2]);
+	if (!strcmp(argv[1], "execs"))
+		return execs(atoi(argv[2]), argv);
+	if (!strcmp(argv[1], "noise"))
+		return noise(atoi(argv[2]));
 	return 3;
 }
 """
@@ -160,7 +216,7 @@ def load(tmp_path_factory):
         pytest.skip("no C compiler: install the package gcc")
     folder = tmp_path_factory.mktemp("ptrace")
     (folder / "load.c").write_text(PROGRAM)
-    subprocess.run([compiler, "-O1", "-w", "-o", folder / "load", folder / "load.c"], check=True)
+    subprocess.run([compiler, "-O1", "-w", "-pthread", "-o", folder / "load", folder / "load.c"], check=True)
     return folder / "load"
 
 
@@ -528,3 +584,135 @@ def test_two_that_signal_without_end_starve_nobody_else(load, program):
         third.terminate()
         assert third.stdout.readline() == b"took 15\n"
         assert [storm.poll() for storm in storms] == [None, None]  # they are at it still
+
+
+def test_two_hundred_threads_that_signal_without_end_starve_nobody_who_was_attached_before(load, program):
+    """The kernel shows the newest tracee first. How long it took is counted in signals that others got meanwhile."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(started(program, "handler"))
+        noise = stack.enter_context(started(load, "noise", 200))
+        tracer = stack.enter_context(tracing(PtraceOptions(signals_per_s=50)))
+        tracer.seize(first.pid)
+        tracer.seize(noise.pid)
+        tracer.await_report(lambda told: told.kind == Report.LOST)
+        for _ in range(5):
+            tracer.told.clear()
+            first.terminate()
+            heard = tracer.await_report(lambda told: told.kind == Report.SIGNAL and told.tgid == first.pid)
+            meanwhile = tracer.told[: tracer.told.index(heard)]
+            assert sum(told.value for told in meanwhile if told.kind == Report.LOST) < 10_000
+            assert first.stdout.readline() == b"took 15\n"
+
+
+# ---- an exec holds up PTRACE_SEIZE
+
+
+def test_threads_that_execute_while_they_are_attached_hold_up_nobody(load, program, wait_until):
+    with tracing() as tracer, started(program, "handler") as other:
+        tracer.seize(other.pid)
+        for _ in range(8):
+            with contextlib.ExitStack() as stack:
+                crowd = [stack.enter_context(started(load, "execs", 24)).pid for _ in range(20)]
+                for pid in crowd:
+                    tracer.remote.seize(pid, Want(0))
+                for pid in crowd:
+                    seized = tracer.await_report(lambda told, pid=pid: told.kind == Report.SEIZED and told.tgid == pid)
+                    assert seized.value == 0
+                    wait_until(lambda pid=pid: tracers(pid) == {tracer.remote.pid}, what="all its threads to be traced")
+                other.terminate()
+                assert other.stdout.readline() == b"took 15\n"
+
+
+@pytest.fixture
+def stuck(tmp_path, wait_until):
+    """A process whose exec waits for a file: the interpreter of its script, which somebody holds a lease of."""
+    interpreter, script = tmp_path / "interpreter", tmp_path / "script"
+    for path, text in ((interpreter, "none"), (script, f"#!{interpreter}\n")):
+        path.write_text(text)
+        path.chmod(0o755)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)  # that the lease is asked back
+    lease = os.open(interpreter, os.O_RDWR)
+    try:
+        fcntl.fcntl(lease, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        with subprocess.Popen(["sh", "-c", f"exec {script}"]) as process:
+            try:
+                wait_until(lambda: "lease" in Path(f"/proc/{process.pid}/wchan").read_text(), what="the exec to wait")
+                yield process
+            finally:
+                process.kill()
+    finally:
+        os.close(lease)
+        signal.signal(signal.SIGIO, before)
+
+
+def test_an_exec_that_does_not_end_keeps_nobody_stopped(program, stuck):
+    """The tracer can't be called back from PTRACE_SEIZE: it ends, and says whose fault it was."""
+    with started(program, "handler") as other, tracing() as tracer:
+        tracer.seize(other.pid)
+        tracer.remote.seize(stuck.pid, Want(0))
+        other.terminate()
+        tracer.await_report(lambda told: told.kind == Report.SEIZED and told.tgid == stuck.pid)
+        assert other.stdout.readline() == b"took 15\n"
+        assert [told.value for told in tracer.told if told.tgid == stuck.pid] == [errno.ETIMEDOUT]
+        assert stuck.poll() is None
+
+
+def test_a_source_traces_all_others_when_the_exec_of_one_does_not_end(program, stuck, wait_until):
+    with started(program, "handler") as other:
+        source = PtraceSource(PtraceOptions(follow=(other.pid, stuck.pid)))
+        try:
+            source.open()
+            assert any("an exec of it does not come to its end" in notice for notice in source.notices)
+            other.terminate()
+            wait_until(
+                lambda: [e for e in source.read(0.1).events if e.task and e.task.pid == other.pid and e.signo == 15],
+                what="its signal",
+            )
+            assert other.stdout.readline() == b"took 15\n"
+            assert stuck.poll() is None
+        finally:
+            source.close()
+
+
+def test_one_that_is_killed_between_a_stop_and_the_wait_for_it_is_told_to_have_ended(program):
+    """As if the tracer had lost the CPU between its look and its wait: here each wait first kills, and sees the end."""
+    script = """
+import os, signal, sys, time
+from sigtrace.sources.ptrace import tracer as module
+from sigtrace.sources.ptrace.options import PtraceOptions
+from sigtrace.sources.ptrace.wire import Report, Want, split
+orders, settings = os.pipe()
+reports, out = os.pipe()
+os.write(settings, PtraceOptions().settings())
+tracer = module.Tracer(orders, out)
+child = int(sys.argv[1])
+for name in ("waitpid", "waitid"):
+    def killed_before(*arguments, real=getattr(os, name)):
+        os.kill(child, signal.SIGKILL)
+        with open(f"/proc/{child}/stat") as stat:
+            while " Z " not in stat.read():
+                stat.seek(0)
+        return real(*arguments)
+    setattr(os, name, killed_before)
+tracer._tracees.seize(child, int(Want.MAIN))
+os.kill(child, signal.SIGSTOP)
+deadline = time.monotonic() + 10
+told = []
+while not told and time.monotonic() < deadline:
+    tracer._take(os.WNOHANG)
+    tracer._reports.flush()
+    told = [one for one in split(os.read(reports, 1 << 16))[0] if one.kind == Report.EXIT] if tracer else []
+    if not told:
+        tracer._reports.say(Report.FULL, 0)  # so that the next read does not wait
+print([one.value for one in told])
+"""
+    with started(program, "handler") as process:
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(process.pid)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout == "[9]\n", done.stderr

@@ -92,12 +92,13 @@ def detach(tid: int, signo: int) -> None:
 _LOOK: Final = os.WEXITED | os.WSTOPPED | os.WNOWAIT | WALL
 
 
-def look(options: int) -> tuple[int, int, int]:
+def look(options: int, tid: int = 0) -> tuple[int, int, int]:
     """(si_code, tid, si_status) of a tracee that has stopped or ended; tid 0 if none has and ``options`` has WNOHANG.
 
-    It stays to be looked at until it goes on. Raises InterruptedError (a signal came), ChildProcessError (no tracee).
+    It stays to be looked at until it goes on. ``tid``: of this one alone. Raises InterruptedError (a signal came),
+    ChildProcessError (no tracee).
     """
-    _waitid(os.P_ALL, 0, _info_at, _LOOK | options)
+    _waitid(os.P_PID if tid else os.P_ALL, tid, _info_at, _LOOK | options)
     return _unpack_child(_info)
 
 

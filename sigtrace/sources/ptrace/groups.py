@@ -142,3 +142,8 @@ def place_of(pid: int) -> tuple[int, int, int]:
 def parent_of(pid: int) -> int:
     """Its real parent, whoever traces it."""
     return _field(pid, b"PPid")
+
+
+def tracer_of(pid: int) -> int:
+    """Who traces it; 0 if nobody does."""
+    return _field(pid, b"TracerPid")

@@ -53,6 +53,8 @@ def why_not_seized(name: str, number: int, process: Process, host: Host, tracer:
     """A sentence. ``number``: the errno of PTRACE_SEIZE; ``tracer``: who traces it already, if somebody does."""
     if process.tracer:
         return f"{name} is traced by {tracer}: left alone"
+    if number == errno.ETIMEDOUT:
+        return f"cannot trace {name}: an exec of it does not come to its end (a file that cannot be read?)"
     if number not in {errno.EPERM, errno.EACCES}:
         return f"cannot trace {name}: {os.strerror(number)}"
     if host.has("CAP_SYS_PTRACE"):

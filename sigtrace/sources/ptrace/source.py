@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sigtrace.errors import HostError, RunError
-from sigtrace.model.event import Event
+from sigtrace.model.event import Event, Loss
 from sigtrace.sources.base import Batch, Counts
 from sigtrace.sources.proc_events import ProcEvent, ProcEvents, Scan, What
 from sigtrace.sources.ptrace.ends import Census, base_event
@@ -117,12 +117,16 @@ class PtraceSource:
             for change in self._changes.read(now):  # by looking nothing new is found now
                 self._pending += self._teller.changed(change) if self._changes.exact else []
         end = time.monotonic() + _ATTACH_S
+        left = len(tracing.asked)
         while tracing.asked and time.monotonic() < end:
             self._poll.poll(50)
             told = tracing.tracer.read()
-            if told is None:
+            if told is None and len(tracing.asked) >= left:
                 raise RunError("the tracer ended at once", next_step="run again, and report it if it does so again")
-            self._pending += [event for one in told for event in self._teller.take(one)]
+            if told is None:  # one of them can't be attached; each time fewer are left
+                self._restart(tracing)
+                left = len(tracing.asked)
+            self._pending += [event for one in told or () for event in self._teller.take(one)]
 
     def close(self) -> None:
         """Detaches. Harmless twice."""
@@ -184,9 +188,7 @@ class PtraceSource:
         self._changed += changes.read(now_ns)
         told = tracing.tracer.read()
         if told is None:
-            self._poll.unregister(tracing.tracer.fd)
-            events.append(teller.lost(now_ns, tracing.restart(), 1))
-            self._poll.register(tracing.tracer.fd, select.POLLIN)
+            events.append(teller.lost(now_ns, self._restart(tracing), 1))
         for one in told or ():
             if one.kind != Report.EXIT:
                 events += teller.take(one)
@@ -198,6 +200,12 @@ class PtraceSource:
             if one.kind == Report.EXIT:
                 events += teller.take(one)
         return events
+
+    def _restart(self, tracing: Tracing) -> Loss:
+        self._poll.unregister(tracing.tracer.fd)
+        lost = tracing.restart()
+        self._poll.register(tracing.tracer.fd, select.POLLIN)
+        return lost
 
     def _happened(self, *, ends: bool = True) -> list[Event]:
         """What has been read of the kernel's word. ``ends``: exits too, else they wait."""

@@ -7,20 +7,24 @@ what it tells, and ends when nobody holds its orders any more: the kernel then l
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import signal
 import time
+from collections import deque
 from typing import Final
 
 from sigtrace.sources.ptrace import _ptrace as pt
-from sigtrace.sources.ptrace.groups import UNKNOWN, Group, children_of, parent_of, place_of, tgid_of, threads_of
+from sigtrace.sources.ptrace.groups import UNKNOWN, Group
 from sigtrace.sources.ptrace.reports import Reports
+from sigtrace.sources.ptrace.tracees import Tracees
 from sigtrace.sources.ptrace.wire import ORDER, SETTINGS, Order, Report, Want
 
 _AT_ONCE: Final = 256
 """stops between two looks at the orders"""
+_SHARE: Final = 64
+_ROUNDS: Final = 16
+"""so many, or such a part, of all are asked in their turn after _AT_ONCE stops"""
 _LINGER_S: Final = 0.001
 _LINGER_NS: Final = 1_000_000
 _NEWS: Final = {signal.SIGCHLD, signal.SIGIO}
@@ -28,24 +32,23 @@ _STOPS: Final = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 #: Faults that a handler takes are a JVM's or a browser's daily bread.
 _FAULTS: Final = sum(1 << (signo - 1) for signo in (4, 5, 6, 7, 8, 11, 31))
 _SI_TIMER: Final = -2
-_TREE_MAX: Final = 256
-
+_BIRTHS: Final = (pt.EVENT_FORK, pt.EVENT_VFORK, pt.EVENT_CLONE)
 _STOPPED: Final = (os.CLD_TRAPPED, os.CLD_STOPPED)
 
 
 class Tracer:
-    """All tracees, by thread and by process."""
+    """What tracees report, and what is ordered."""
 
     def __init__(self, orders: int, reports: int) -> None:
         """``orders``, ``reports``: descriptors. The settings come first of all orders."""
         self._orders, self._reports = orders, Reports(reports)
-        self._tell, self._stop_signals, self._max, self._rate, self._tell_all = SETTINGS.unpack(
+        self._tell, self._stop_signals, most, self._rate, self._tell_all = SETTINGS.unpack(
             os.read(orders, SETTINGS.size)
         )
-        self._spared = {os.getpid(), os.getppid()}
-        self._groups: dict[int, Group] = {}
-        self._threads: dict[int, Group] = {}
-        self._full = 0
+        self._tracees = Tracees(self._reports, most)
+        self._born: deque[int] = deque(maxlen=1024)
+        """of late, and perhaps not adopted yet"""
+        self._turn: list[int] = []
         self._half = b""
         self._ended = False
 
@@ -58,6 +61,7 @@ class Tracer:
         fcntl.fcntl(self._orders, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(self._orders, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
         signal.signal(signal.SIGALRM, lambda *_: None)
+        self._tracees.start()
         woken_ns = 0
         self._obey()
         while not self._ended:
@@ -93,26 +97,52 @@ class Tracer:
         ``options``: of :func:`pt.look`.
         """
         for taken in range(_AT_ONCE):
-            # Only looked at: a wait that takes a stop takes its signal, too (wait_task_stopped clears exit_code in
-            # kernel/exit.c), and if we were killed before we let it go on, the signal would be lost.
             try:
                 code, tid, status = pt.look(options)
             except (ChildProcessError, InterruptedError):
                 return taken
             if not tid:
                 return taken
-            try:
-                if code not in _STOPPED:
-                    self._exited(tid)
-                elif not status >> 8:
-                    self._signalled(tid, status)
-                else:
-                    # An event carries no signal; and ptrace refuses an exec's that was not waited for
-                    # (looks_like_a_spurious_pid in kernel/ptrace.c).
-                    self._stopped(*os.waitpid(tid, pt.WALL | os.WNOHANG))
-            except (ProcessLookupError, ChildProcessError):
-                continue  # it was killed meanwhile and is in no stop any more (ESRCH); its exit comes next
+            self._hear(code, tid, status)
+        self._ask_in_turn()
         return _AT_ONCE
+
+    def _ask_in_turn(self) -> None:
+        """Asks each by its number: where many stop without end, the others might wait for ever.
+
+        The kernel looks at tracees in one order, always from its beginning (ptrace_do_wait in kernel/exit.c): those
+        that were attached last come first, and are stopped anew before it comes to the rest.
+        """
+        if not self._turn:
+            self._turn = list({*self._tracees.threads, *self._born})
+            self._born.clear()
+        share = max(_SHARE, len(self._tracees.threads) // _ROUNDS)
+        asked, self._turn = self._turn[:share], self._turn[share:]
+        for tid in asked:
+            try:
+                code, found, status = pt.look(os.WNOHANG, tid)
+            except ChildProcessError:
+                continue  # it is gone, or was never ours
+            if found:
+                self._hear(code, tid, status)
+
+    def _hear(self, code: int, tid: int, status: int) -> None:
+        """What :func:`pt.look` has seen.
+
+        Only seen: a wait that takes a stop takes its signal, too (wait_task_stopped clears exit_code in kernel/exit.c),
+        and if we were killed before we let it go on, the signal would be lost.
+        """
+        try:
+            if code not in _STOPPED:
+                self._exited(tid)
+            elif not status >> 8:
+                self._signalled(tid, status)
+            # An event carries no signal; and ptrace refuses an exec's that was not waited for
+            # (looks_like_a_spurious_pid in kernel/ptrace.c). A stop, no end: it may be killed just now.
+            elif stop := os.waitid(os.P_PID, tid, os.WSTOPPED | os.WNOHANG | pt.WALL):
+                self._stopped(tid, stop.si_status)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # it was killed meanwhile and is in no stop any more (ESRCH); its exit comes next
 
     def _obey(self) -> None:
         try:
@@ -125,18 +155,16 @@ class Tracer:
         self._half = raw[whole:]
         for order, want, tgid in ORDER.iter_unpack(raw[:whole]):
             if order == Order.SEIZE:
-                self._seize(tgid, want)
-            elif order == Order.FORGET and (group := self._groups.get(tgid)):
+                self._tracees.seize(tgid, want)
+            elif order == Order.FORGET and (group := self._tracees.get(tgid)):
                 group.letting_go = True
-        if self._full:
-            self._reports.say(Report.FULL, 0, value=self._full)
-            self._full = 0
+        self._tracees.tell_full()
 
     # ---- what tracees do
 
     def _signalled(self, tid: int, signo: int) -> None:
         """A signal is about to be delivered."""
-        group = self._threads.get(tid) or self._adopt(tid)
+        group = self._tracees.threads.get(tid) or self._tracees.adopt(tid)
         if group is None:
             pt.detach(tid, signo)  # born of a process whose children are not asked for
             return
@@ -144,19 +172,19 @@ class Tracer:
         if self._tell_all or (self._tell | _FAULTS) >> (signo - 1) & 1:
             code = self._signal(tid, group, signo)
         if group.letting_go or (code and self._would_loop(group, signo, code)):
-            self._let_go(tid, group, signo)
+            self._tracees.let_go(tid, group, signo)
         else:
             pt.cont(tid, signo)
 
     def _stopped(self, tid: int, status: int) -> None:
-        """Something else than a signal: a birth, an exec, a group stop or its end."""
-        signo, event = status >> 8 & 0xFF, status >> 16
-        group = self._threads.get(tid) or self._adopt(tid)
+        """Something else than a signal: a birth, an exec, a group stop or its end. ``status``: si_status."""
+        signo, event = status & 0xFF, status >> 8
+        group = self._tracees.threads.get(tid) or self._tracees.adopt(tid)
         if group is None:
             pt.detach(tid, 0)
             return
         if group.letting_go:
-            self._let_go(tid, group, 0)
+            self._tracees.let_go(tid, group, 0)
         elif event == pt.EVENT_STOP and signo in _STOPS:
             if not group.stopped:
                 group.stopped = True
@@ -167,7 +195,10 @@ class Tracer:
                 group.stopped = False
                 self._reports.say(Report.CONTINUED, group.tgid)
             elif event == pt.EVENT_EXEC:
-                self._executed(group, pt.event_message(tid))
+                self._tracees.executed(group)
+                self._reports.say(Report.EXEC, group.tgid, value=pt.event_message(tid))
+            elif event in _BIRTHS:
+                self._born.append(pt.event_message(tid))
             pt.cont(tid, 0)
 
     @staticmethod
@@ -195,7 +226,7 @@ class Tracer:
         if not self._tell_all and bit & _FAULTS & caught and code > 0:
             return code
         if asks and group.want & Want.MAIN:
-            self._seize_below(group.tgid)
+            self._tracees.seize_below(group.tgid)
         self._reports.say(
             Report.SIGNAL,
             group.tgid,
@@ -209,107 +240,22 @@ class Tracer:
         )
         return code
 
-    def _executed(self, group: Group, former: int) -> None:
-        """All other threads are gone; the one that executed has the leader's number now."""
-        for gone in group.tids:
-            self._threads.pop(gone, None)
-        group.tids = {group.tgid}
-        self._threads[group.tgid] = group
-        self._reports.say(Report.EXEC, group.tgid, value=former)
-
     def _exited(self, tid: int) -> None:
-        group = self._threads.get(tid)
+        # A thread that took its leader's number by an exec and was killed before that was told has the group's alone.
+        group = self._tracees.threads.get(tid) or self._tracees.get(tid)
         is_main = group is not None and tid == group.tgid and group.want & Want.MAIN
         # Before anybody may reap it: what it blocks shows whether it may have taken signals without a stop.
         blocked, ignored, caught = group.masks() if group and is_main else (0, 0, 0)
         ended, status = os.waitpid(tid, pt.WALL | os.WNOHANG)
         if group is None or not ended:
             return
-        del self._threads[tid]
-        group.tids.discard(tid)
+        self._tracees.remove(tid, group)
         if tid == group.tgid:  # comes after the last of its threads
-            self._forget(group)
+            self._tracees.forget(group)
             self._reports.say(Report.EXIT, tid, value=status, masks=(caught, ignored, blocked))
         elif not group.tids:  # its leader had left before us
-            self._forget(group)
+            self._tracees.forget(group)
             self._reports.say(Report.LET_GO, group.tgid)
-
-    # ---- whom it traces
-
-    def _adopt(self, tid: int) -> Group | None:
-        """A thread, or child, that was attached at its birth; None if it is nobody's that is asked for."""
-        tgid = tgid_of(tid)
-        group = self._groups.get(tgid)
-        if group is None:
-            parent = self._groups.get(parent_of(tgid))
-            if tgid != tid or parent is None or not parent.want & Want.CHILDREN or len(self._groups) >= self._max:
-                return None
-            group = self._groups[tgid] = Group(tgid, Want.CHILDREN)
-            self._reports.say(Report.BORN, tgid, other=parent.tgid, masks=place_of(tgid))
-            self._reports.flush()  # before it goes on: nobody shall hear of its end first
-        group.tids.add(tid)
-        self._threads[tid] = group
-        return group
-
-    def _seize(self, tgid: int, want: int) -> None:
-        """All threads of a process, none of them stopped by it."""
-        if known := self._groups.get(tgid):
-            known.want |= want
-            known.letting_go = False
-            return
-        if tgid in self._spared:
-            return
-        if len(self._groups) >= self._max:
-            self._full += 1
-            return
-        group = Group(tgid, want)
-        options = pt.O_CLONE | pt.O_EXEC | (pt.O_FORK | pt.O_VFORK if want & Want.CHILDREN else 0)
-        why, news = errno.ESRCH, True
-        while news:  # until a look finds none that is new: those that are attached attach the threads they make
-            news = False
-            for tid in threads_of(tgid) - group.tids:
-                try:
-                    pt.seize(tid, options)
-                except OSError as e:
-                    why = e.errno or why
-                    continue
-                news = True
-                group.tids.add(tid)
-                self._threads[tid] = group
-        if not group.tids:
-            self._reports.say(Report.SEIZED, tgid, value=why)
-            return
-        self._groups[tgid] = group
-        # By now: it may be gone before anybody else can look.
-        self._reports.say(Report.SEIZED, tgid, other=len(group.tids), masks=place_of(tgid))
-        if want & Want.CHILDREN:
-            for child in children_of(tgid):  # those that were born before
-                self._seize(child, Want.CHILDREN)
-
-    def _seize_below(self, tgid: int) -> None:
-        """Before a main process hears that it is to end: those whom it may tell, so that this is seen."""
-        below = children_of(tgid)
-        for child in below:
-            if len(below) > _TREE_MAX:
-                break
-            if child not in self._groups:
-                self._seize(child, 0)
-            below += children_of(child)
-        self._reports.flush()  # nobody shall hear of their ends first
-
-    def _let_go(self, tid: int, group: Group, signo: int) -> None:
-        pt.detach(tid, signo)
-        self._threads.pop(tid, None)
-        group.tids.discard(tid)
-        if not group.tids:
-            self._forget(group)
-            self._reports.say(Report.LET_GO, group.tgid)
-
-    def _forget(self, group: Group) -> None:
-        self._groups.pop(group.tgid, None)
-        for tid in group.tids:
-            self._threads.pop(tid, None)
-        group.close()
 
 
 def main() -> None:

@@ -99,7 +99,7 @@ class Tracing:
 
     def restart(self) -> Loss:
         """Somebody has killed the tracer, and the kernel has let all go on: another takes its place."""
-        traced, self.traced = self.traced, {}
+        traced, self.traced, self.asked = self.traced | self.asked, {}, {}
         why = self.tracer.last_words() or "it was killed"
         self.tracer.close()
         self.tracer = RemoteTracer(self._options)

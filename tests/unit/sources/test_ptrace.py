@@ -96,6 +96,7 @@ def process(**facts):
         (errno.EPERM, {}, {"cap_eff": 0, "uid": 1000}, "belongs to uid 33, and CAP_SYS_PTRACE is missing"),
         (errno.EPERM, {}, {"seccomp": 2}, "seccomp"),
         (errno.EPERM, {}, {}, "security module"),
+        (errno.ETIMEDOUT, {}, {}, "an exec of it does not come to its end"),
         (errno.EIO, {}, {}, os.strerror(errno.EIO)),
     ],
 )
