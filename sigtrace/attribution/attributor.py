@@ -85,6 +85,7 @@ class Attributor:
                 self._names.prefetch(made.container_id, made.runtime)
             return Observation(event)
         if kind is _RMDIR:
+            self._forget(event.cgroup_id, now)
             self._cgroups.removed(event.cgroup_id)
             removed = self._workloads.pop(event.cgroup_id, None)
             if self._names is not None and removed and removed.container_id and removed.cgroup_id == event.cgroup_id:
@@ -118,6 +119,12 @@ class Attributor:
             main=main,
             oom_scope=self._oom_scope(event, workload, now) if kind is _OOM else None,
         )
+
+    def _forget(self, cgroup: int, now: int) -> None:
+        """It is gone, and what was known of it; who lives on is never pushed out by those that come and go."""
+        self._began.pop(cgroup, None)
+        self._containers.pop(self._cgroups.path(cgroup, now) or "", None)
+        self._mains.forget(cgroup)
 
     def _is_main(self, event: Event, workload: Workload | None) -> bool:
         if workload is None or workload.kind not in _WITH_MAIN:

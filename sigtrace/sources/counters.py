@@ -18,8 +18,9 @@ _LINGER_NS: Final = 1_000_000_000
 #: Reading all slots takes a while on many CPUs: not more often than this, unless many cgroups went.
 _INTERVAL_NS: Final = 10_000_000_000
 _MANY: Final = 200
-#: How many removed cgroups are remembered for that; beyond, the oldest are forgotten and a late key stays.
-_REMEMBERED: Final = 65536
+#: How many removed cgroups are remembered for that; beyond, the oldest are forgotten and a late key stays, if there is
+#: one: not where the kernel knows whose each cgroup is (is_stranger in bpf/include/maps.h).
+_REMEMBERED: Final = 16384
 #: Keys that were given back and wait for whoever takes them; what comes beyond is in the totals alone.
 _KEPT: Final = 65536
 

@@ -24,6 +24,7 @@ _CAUSES: Final = {
 }
 #: Where each reaping is told: of those that found no room it is not.
 _REAPS: Final = {Ledger.ZOMBIES_FULL: Loss.TABLE_FULL}
+_FREES: Final = "process_free"
 #: Ten lines, of a program (bpf_prog_show_fdinfo in kernel/bpf/syscall.c).
 _FDINFO_BYTES: Final = 4096
 
@@ -36,21 +37,24 @@ class KernelLedger:
         table: Map,
         locals_: Map,
         cpus: int,
-        program_fds: list[int],
+        programs: dict[str, int],
         told: dict[Loss, int] | None = None,
         *,
         reaps: bool = False,
     ) -> None:
         """``locals_``: each CPU's memory; refusals of a storm are counted there. ``told``: so much is no news.
 
-        ``reaps``: each reaping is told.
+        ``programs``: their descriptors, by name. ``reaps``: each reaping is told.
         """
+        self._reaps = reaps
         self._causes = _CAUSES | _REAPS if reaps else _CAUSES
         self._map = table
         self._locals = locals_
         self._cpus = cpus
         self._size = 8 * cpus
-        self._programs = [os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC) for fd in program_fds]
+        self._programs = {
+            name: os.open(f"/proc/self/fdinfo/{fd}", os.O_RDONLY | os.O_CLOEXEC) for name, fd in programs.items()
+        }
         """what the kernel says of each; made anew by each read from the beginning"""
         self.told: dict[Loss, int] = told or {}
         """totals that were told, by cause"""
@@ -58,7 +62,7 @@ class KernelLedger:
     def close(self) -> None:
         """The programs are gone then."""
         while self._programs:
-            os.close(self._programs.pop())
+            os.close(self._programs.popitem()[1])
 
     def _entry(self, entry: Ledger) -> int:
         raw = self._map.lookup(entry.to_bytes(4, "little"), self._size)
@@ -76,17 +80,22 @@ class KernelLedger:
         cpus = [LOCAL.unpack_from(raw, i * LOCAL.size)[6:14] for i in range(self._cpus)] if raw else []
         return [sum(refused) for refused in zip(*cpus, strict=True)] or [0]
 
-    def _missed(self) -> int:
-        """Runs of a program that the kernel left out because the CPU was already in it (since v5.12)."""
-        missed = 0
-        for fd in self._programs:
+    def _missed(self) -> dict[str, int]:
+        """Runs that the kernel left out because the CPU was already in the program (since v5.12).
+
+        Of the one for frees apart: RCU's softirq may interrupt its kthread in it. A zombie's entry stays then, and no
+        event is lost but where reapings are told.
+        """
+        missed = {"missed": 0, "missed_frees": 0}
+        for name, fd in self._programs.items():
             _, found, after = os.pread(fd, _FDINFO_BYTES, 0).partition(b"recursion_misses:")
-            missed += int(after.split(maxsplit=1)[0]) if found else 0
+            which = "missed_frees" if name == _FREES and not self._reaps else "missed"
+            missed[which] += int(after.split(maxsplit=1)[0]) if found else 0
         return missed
 
     def read(self) -> dict[str, int]:
-        """Every entry by its name, in lower case, and ``missed``."""
-        return {entry.name.lower(): n for entry, n in self._entries().items()} | {"missed": self._missed()}
+        """Every entry by its name, in lower case, and ``missed`` and ``missed_frees``."""
+        return {entry.name.lower(): n for entry, n in self._entries().items()} | self._missed()
 
     def others(self) -> tuple[int, int]:
         """Signals and exits that were counted while the counting table was full."""
@@ -94,7 +103,7 @@ class KernelLedger:
 
     def news(self) -> list[tuple[Loss, int]]:
         """What was lost since the last call, by cause."""
-        totals = {Loss.KERNEL_MISSED: self._missed()}
+        totals = {Loss.KERNEL_MISSED: self._missed()["missed"]}
         entries = self._entries()
         for entry, loss in self._causes.items():
             totals[loss] = totals.get(loss, 0) + entries[entry]

@@ -108,7 +108,7 @@ class Loaded:
         self.listings = Listings(
             bpf, signalfds=options.signalfds, census=not told_anyway, zombie_ns=int(options.zombie_after_s * 1e9)
         )
-        descriptors = [bpf.program_fd(p) for p in self._programs]
+        descriptors = {p: bpf.program_fd(p) for p in self._programs}
         told = self.resumed.told() if self.resumed else {}
         self.ledger = KernelLedger(
             bpf.map("ledger"), bpf.map("locals"), self.cpus, descriptors, told, reaps=told_anyway

@@ -61,7 +61,8 @@ def check_fair(program, kind, count):
 
 def is_loss(name):
     """Whether this entry of the ledger is told as LOST. Zombies are found without their table, too."""
-    return name.startswith(("limited_", "ring_", "missed")) or ("_full" in name and name != "zombies_full")
+    counted = name.startswith(("limited_", "ring_")) or name == "missed"
+    return counted or ("_full" in name and name != "zombies_full")
 
 
 def check_books(books, ledger):

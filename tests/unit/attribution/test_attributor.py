@@ -424,3 +424,11 @@ def test_the_end_of_a_container_waits_a_moment_for_its_names_and_nothing_else_do
     names.asked_for = set()
     assert not attributor.is_early(end, 100)
     assert not Attributor(cgroups).is_early(end, 100)
+
+
+def test_whoever_lives_on_is_not_pushed_out_by_those_that_come_and_go(attributor, cgroups):
+    for n in range(1000, 1100):
+        attributor.observe(mkdir(n, UNIT, f"box-{n}"))
+        attributor.observe(event(n, UNIT, init=True))
+        attributor.observe(Event(0, 0, Kind.CGROUP_RMDIR, cgroup_id=n))
+    assert len(attributor._began) == len(attributor._containers) == len(attributor._mains._mains) == 0
