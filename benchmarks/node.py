@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = {
         "time": datetime.now(UTC).isoformat(),
         "machine": {"kernel": platform.release(), "architecture": platform.machine(), "cpus": os.cpu_count()},
-        "arguments": {key: str(value) for key, value in vars(parsed).items()},
+        "arguments": {key: str(value) for key, value in vars(parsed).items() if not isinstance(value, Path)},
         "cells": [dataclasses.asdict(cell) for cell in cells],
         "verdicts": decided,
     }
