@@ -174,8 +174,3 @@ def _needs():
 
 def test_a_busy_healthy_node_with_four_defects(bpf_host, tmp_path):
     soak(12, 4, tmp_path)
-
-
-@pytest.mark.prove
-def test_a_busy_healthy_node_with_twenty_defects_in_ten_minutes(bpf_host, tmp_path):
-    soak(600, 20, tmp_path)
