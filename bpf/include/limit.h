@@ -9,10 +9,12 @@
 /* Who has no entry where each should have one (is_stranger), or found no room for one. Not static: the compiler may take
  * such a thing apart and leave its BTF as it was, which the kernel refuses. */
 struct limit strangers;
+/* How many entries have the mark `delegated`. */
+u64 delegated;
 
-static __always_inline long give_limit(u64 cgroup)
+static __always_inline long give_limit(u64 cgroup, bool to_user)
 {
-	struct limit fresh = {};
+	struct limit fresh = { .delegated = to_user };
 
 	return bpf_map_update_elem(&limits, &cgroup, &fresh, BPF_NOEXIST);
 }
@@ -29,7 +31,7 @@ static __always_inline struct limit *limit_of(u64 cgroup)
 		return limit;
 	if (is_stranger(cgroup))
 		return &strangers;
-	give_limit(cgroup);
+	give_limit(cgroup, false);
 	limit = bpf_map_lookup_elem(&limits, &cgroup);
 	if (limit)
 		return limit;

@@ -65,8 +65,12 @@ struct {
 /* A cgroup's budgets for records (GCRA: the theoretical arrival time of the next record). */
 struct limit {
 	u64 tat_ns[BUDGETS];
-	u64 limited;
+	u64 delegated; /* whether a user made it who is not root */
 };
+
+/* Entries of the next table that cgroups may have which users other than root made: a delegated cgroup is enough to make
+ * any number, in any depth. Together, for one user can be 65,536 (subuid(5)). */
+#define DELEGATED_MAX 4096
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

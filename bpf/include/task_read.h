@@ -19,6 +19,12 @@ static __always_inline u32 FLAVOUR(level_of)(struct task_struct *t)
 	return READ(t, group_leader, thread_pid, level);
 }
 
+/* Of the first user namespace. */
+static __always_inline u32 FLAVOUR(uid_of)(struct task_struct *t)
+{
+	return READ(t, cred, uid.val);
+}
+
 /* Init of a PID namespace other than the first. SIGNAL_UNKILLABLE would not do: a fatal signal has already replaced
  * signal->flags when signal_generate runs. */
 static __always_inline bool FLAVOUR(is_ns_init)(struct task_struct *t)
@@ -66,7 +72,7 @@ static __always_inline u32 FLAVOUR(fill_task)(struct task_struct *t, struct task
 	ref->parent_cgroup = FLAVOUR(cgroup_of)(parent);
 	ref->tgid = READ(t, tgid);
 	ref->tid = READ(t, pid);
-	ref->uid = READ(t, cred, uid.val);
+	ref->uid = FLAVOUR(uid_of)(t);
 	ref->parent_tgid = READ(parent, tgid);
 	COPY_COMM(ref->comm, leader); /* a thread's name says nothing about the program */
 	if (level) {

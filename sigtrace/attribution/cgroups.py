@@ -137,10 +137,17 @@ class Cgroups:
                 self._missed.popitem(last=False)
         return path
 
-    def owners(self) -> Iterator[tuple[int, int]]:
-        """(cgroup, the container's own cgroup that it lies below, else itself)."""
+    def owners(self) -> Iterator[tuple[int, int, bool]]:
+        """(cgroup, the container's own cgroup that it lies below, else itself; whether a user made it, not root)."""
         for cgroup, path in self._paths.items():
-            yield cgroup, self._ids.get(container_around(path) or path, cgroup)
+            owner = self._ids.get(container_around(path) or path, cgroup)
+            yield cgroup, owner, owner == cgroup and self._is_users(path)
+
+    def _is_users(self, path: str) -> bool:
+        try:
+            return os.stat(os.fsencode(self._mount + path)).st_uid != 0
+        except OSError:
+            return False  # gone, or its name has characters that no path here keeps
 
     def id_of(self, path: str) -> int | None:
         """The cgroup that has, or had last, this path."""

@@ -109,8 +109,8 @@ class Source(Protocol):
     def expect_stop_signal(self, signo: int) -> None:
         """Some container declares it as its stop signal."""
 
-    def charge(self, owners: Iterable[tuple[int, int]]) -> None:
-        """(cgroup, owner) of all that there are: whose budget it is what one may tell.
+    def charge(self, owners: Iterable[tuple[int, int, bool]]) -> None:
+        """(cgroup, owner, whether a user made it who is not root) of all that there are: whose budget it takes to tell.
 
         The owner is the container in which it was made, or else itself.
         """

@@ -15,6 +15,7 @@ from sigtrace.model.hierarchy import Hierarchy
 from sigtrace.sources import wire
 from sigtrace.sources._libbpf import LibbpfError, Library
 from sigtrace.sources.base import Batch, Counts
+from sigtrace.sources.budgets import charge
 from sigtrace.sources.counters import Counters
 from sigtrace.sources.loaded import Loaded
 from sigtrace.sources.options import BpfOptions
@@ -303,27 +304,12 @@ class BpfSource:
             gate = wire.GATE.pack(loaded.listings.stop_signals, bool(self._mains), self._owned)
             loaded.gates.update(_FIRST, gate)
 
-    def charge(self, owners: Iterable[tuple[int, int]]) -> None:
-        """(cgroup, owner) of all that there are: whose budget it is what one may tell.
-
-        From here on the kernel keeps that up, and gives none to what it does not know.
-        """
-        if not self._loaded:
-            return
-        limits, payers = self._loaded.limits, self._loaded.payers
-        for cgroup, owner in owners:
-            key = cgroup.to_bytes(8, "little")
-            try:
-                if owner == cgroup and payers.lookup(key) is not None:
-                    continue  # the kernel knows better than its path
-                if owner != cgroup:
-                    payers.update(key, owner.to_bytes(8, "little"))
-                elif limits.lookup(key) is None:
-                    limits.update(key, bytes(limits.value_size))
-            except LibbpfError:
-                self._unowned += 1  # full: it shares the strangers' budget
-        self._owned = True
-        self._open_gates()
+    def charge(self, owners: Iterable[tuple[int, int, bool]]) -> None:
+        """From here on the kernel keeps that up, and gives no budget to what it does not know."""
+        if self._loaded:
+            self._unowned += charge(self._loaded.limits, self._loaded.payers, owners)
+            self._owned = True
+            self._open_gates()
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""

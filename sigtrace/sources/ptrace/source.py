@@ -284,7 +284,7 @@ class PtraceSource:
         """Some container declares it as its stop signal."""
         self._listings.stop_signals |= 1 << (signo - 1)
 
-    def charge(self, owners: Iterable[tuple[int, int]]) -> None:
+    def charge(self, owners: Iterable[tuple[int, int, bool]]) -> None:
         """Nobody has a budget here."""
 
     def follow(self, pid: int, start_ns: int) -> None:

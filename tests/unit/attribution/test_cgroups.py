@@ -152,7 +152,7 @@ def test_a_walk_remembers_what_is_gone_without_a_record_for_a_while(tree):
 def test_a_cgroup_inside_a_containers_is_the_containers_and_any_other_its_own(tree):
     box = tree / "docker" / ("a" * 64)
     (box / "workers/one").mkdir(parents=True)
-    owners = dict(walked(tree).owners())
+    owners = {cgroup: owner for cgroup, owner, _ in walked(tree).owners()}
     assert {owners[number(at)] for at in (box, box / "workers", box / "workers/one")} == {number(box)}
     others = (tree, tree / "docker", tree / "a/b", tree / "kubepods/pod1")
     assert [owners[number(at)] for at in others] == [number(at) for at in others]
