@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from sigtrace.attribution.cgroups import Cgroups
 from sigtrace.attribution.mains import Mains
-from sigtrace.attribution.paths import container_around, parse, pod_uid_of
+from sigtrace.attribution.paths import PathInfo, container_around, parse, pod_uid_of
 from sigtrace.model.event import Event, Kind, Task
 from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKind
 
@@ -17,9 +17,12 @@ from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKin
 _NAMES_NS: Final = 500_000_000
 #: Workloads kept. Far more than a node has; a cgroup that comes back is looked up again.
 _CACHE_MAX: Final = 20_000
+#: Inits that have exited are known so long: a zombie may still get signals and be listed.
+_ENDED_MAX: Final = 1_024
 
 # Looking a member up in its enum takes as long as all else that a comparison does.
-_MKDIR, _RMDIR, _EXEC, _TASK, _OOM = Kind.CGROUP_MKDIR, Kind.CGROUP_RMDIR, Kind.EXEC, Kind.TASK, Kind.OOM_KILL
+_MKDIR, _RMDIR, _OOM = Kind.CGROUP_MKDIR, Kind.CGROUP_RMDIR, Kind.OOM_KILL
+_EXEC, _TASK, _EXIT = Kind.EXEC, Kind.TASK, Kind.EXIT
 _WITH_MAIN: Final = (WorkloadKind.CONTAINER, WorkloadKind.SANDBOX)
 
 
@@ -65,6 +68,8 @@ class Attributor:
         self._mains = Mains()
         self._nested: OrderedDict[tuple[int, int], bool] = OrderedDict()
         """inits, and whether they began inside a container"""
+        self._ended: deque[tuple[int, int]] = deque()
+        """of these, those that have exited"""
         self._began: OrderedDict[int, int] = OrderedDict()
         """cgroups in which an init was seen, and when it started"""
         self._workloads: OrderedDict[int, Workload] = OrderedDict()
@@ -81,7 +86,7 @@ class Attributor:
             path = self._cgroups.path(event.cgroup_id, now) or ""
             self._containers.pop(path, None)
             made = parse(path)
-            if self._names is not None and made.container_id and made.container_path == path == container_around(path):
+            if self._names is not None and made.container_id and made.container_path == path and self._is_own(made):
                 self._names.prefetch(made.container_id, made.runtime)
             return Observation(event)
         if kind is _RMDIR:
@@ -104,6 +109,8 @@ class Attributor:
             ):
                 self._init_began(task, now)
                 self._maybe_sandbox(task, now)
+            if kind is _EXIT:
+                self._init_ended(task)
         workload = self._workload(event.task, now)
         if event.zombie and workload and workload.cgroup:
             workload = dataclasses.replace(workload, pids_max=self._cgroups.pids_max(workload.cgroup, now))
@@ -186,6 +193,11 @@ class Attributor:
         for cgroup in below:
             del self._workloads[cgroup]
 
+    def _init_ended(self, task: Task) -> None:
+        self._ended.append(task.key)
+        if len(self._ended) > _ENDED_MAX:
+            self._nested.pop(self._ended.popleft(), None)
+
     def _maybe_sandbox(self, task: Task, now: int) -> None:
         """A pod's pause container, until a runtime tells: by its name, and only in a pod."""
         workload = self._workload_of(task.cgroup_id, now)
@@ -229,9 +241,8 @@ class Attributor:
         if path is None:
             return Workload(WorkloadKind.HOST, cgroup, node=self._node)
         info = parse(path)
-        if info.container_path and container_around(path) != info.container_path:
-            # Inside another container anybody could have given it this name: the id is nobody's, and no runtime of the
-            # node knows it.
+        if info.container_path and not self._is_own(info):
+            # The id is nobody's, and no runtime of the node knows it.
             own_id, name = self._cgroups.id_of(info.container_path), info.container_path.rpartition("/")[2]
             return Workload(
                 WorkloadKind.CONTAINER, own_id or cgroup, info.container_path, container_name=name, node=self._node
@@ -254,6 +265,13 @@ class Attributor:
             return Workload(WorkloadKind.CONTAINER, cgroup_id, own, container_name=name, node=self._node)
         kind = WorkloadKind.UNIT if info.unit else WorkloadKind.SESSION if info.session else WorkloadKind.HOST
         return Workload(kind, cgroup, path, container_name=info.unit or info.session, node=self._node)
+
+    def _is_own(self, info: PathInfo) -> bool:
+        """Whether the id is this cgroup's: inside a container, and with a delegated cgroup, anybody gives any name."""
+        if info.container_path is None or info.container_id is None:
+            return False
+        first = self._cgroups.place_of(info.container_id)
+        return container_around(info.container_path) == info.container_path and first in (None, info.container_path)
 
     def _named(self, workload: Workload | None) -> Workload | None:
         """With what its runtime tells by now. The one without stays in the table: names come and change."""

@@ -6,11 +6,12 @@ The id is the inode number of the cgroup's directory (kernfs_node.id, v1 and v2)
 from __future__ import annotations
 
 import os
+from bisect import insort
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from sigtrace.attribution.paths import container_around
+from sigtrace.attribution.paths import container_around, parse
 from sigtrace.model.text import printable
 
 #: Paths of removed cgroups are remembered for events that are still to come; this many.
@@ -24,6 +25,8 @@ _WALK_INTERVAL_NS: Final = 1_000_000_000
 #: and for the same id not before so long.
 _MISS_NS: Final = 60_000_000_000
 _LIMIT_NS: Final = 10_000_000_000
+#: Cgroups named for one container of which one is believed, the oldest; this many are looked at.
+_NAMESAKES: Final = 8
 
 
 class Places(Protocol):
@@ -54,6 +57,8 @@ class Cgroups:
         self._places: Places | None = None
         self._before: dict[int, str] = {}
         """what was known, while a walk is under way"""
+        self._namesakes: dict[str, list[int]] = {}
+        """container id → the cgroups named for it, the oldest first"""
         self._left: deque[int] = deque()
         """removed ones whose paths are still kept for who comes after us"""
 
@@ -98,6 +103,33 @@ class Cgroups:
             self._places.add(cgroup, path)
         self._paths[cgroup] = path
         self._ids[path] = cgroup
+        container = parse(path)
+        if container.container_id and container.container_path == path:
+            namesakes = self._namesakes.setdefault(container.container_id, [])
+            if cgroup not in namesakes:
+                insort(namesakes, cgroup)
+                del namesakes[_NAMESAKES:]
+
+    def place_of(self, container_id: str) -> str | None:
+        """The path of the container's own cgroup; None if there is none.
+
+        A user with a delegated cgroup can name one for any container, but not before it has its id, which is random:
+        it is the oldest that is remembered. The numbers of cgroups rise (kernfs_node.id: fs/kernfs/dir.c); a container
+        that is started again has its path again.
+        """
+        namesakes = self._namesakes.get(container_id)
+        return self._paths.get(namesakes[0]) if namesakes else None
+
+    def _forget(self, cgroup: int) -> None:
+        path = self._paths.pop(cgroup, "")
+        if self._ids.get(path) == cgroup:
+            del self._ids[path]
+        container_id = parse(path).container_id or ""
+        namesakes = self._namesakes.get(container_id, [])
+        if cgroup in namesakes:
+            namesakes.remove(cgroup)
+        if not namesakes:
+            self._namesakes.pop(container_id, None)
 
     def made(self, cgroup: int, parent: int, name: str) -> None:
         """A mkdir event. A parent that is unknown leaves the path to the next walk."""
@@ -113,10 +145,7 @@ class Cgroups:
             if len(self._left) > _LEFT:
                 self._places.discard(self._left.popleft())
         if len(self._gone) > _REMEMBERED:
-            oldest, _ = self._gone.popitem(last=False)
-            path = self._paths.pop(oldest, "")
-            if self._ids.get(path) == oldest:
-                del self._ids[path]
+            self._forget(self._gone.popitem(last=False)[0])
 
     def gone(self) -> list[str]:
         """The paths of those that are not there any more, as far as they are remembered."""

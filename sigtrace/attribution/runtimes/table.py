@@ -57,12 +57,17 @@ class Entry:
 
 
 class Table:
-    """By container id. Bounded: the ones gone longest leave first, then the oldest."""
+    """By container id. Bounded: whom no runtime knows leave first, then the ones gone longest, then the oldest.
+
+    Whoever makes cgroups makes up ids; they must not push out who is there.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
         """in the order in which they went"""
+        self._unknown: OrderedDict[str, None] = OrderedDict()
+        """nothing was told of them"""
         self.evicted = 0
         """entries thrown away early: the table was full"""
 
@@ -71,9 +76,10 @@ class Table:
         entry = self.entries.get(container_id)
         if entry is None:
             if len(self.entries) >= KNOWN_MAX:
-                self.forget(next(iter(self._gone or self.entries)))
+                self.forget(next(iter(self._unknown or self._gone or self.entries)))
                 self.evicted += 1
             entry = self.entries[container_id] = Entry(runtime, now)
+            self._unknown[container_id] = None
         entry.stored = now
         entry.gone = None
         self._gone.pop(container_id, None)
@@ -84,6 +90,7 @@ class Table:
         entry = self.entries.get(info.container_id) or self.begin(info.container_id, info.runtime, now)
         entry.info, entry.source, entry.stored, entry.asked = info, source, now, 0
         entry.merged = None
+        self._unknown.pop(info.container_id, None)
 
     def went(self, container_id: str, now: float) -> None:
         """It is gone: what is known stays for a while."""
@@ -95,6 +102,7 @@ class Table:
     def forget(self, container_id: str) -> None:
         """At once."""
         self._gone.pop(container_id, None)
+        self._unknown.pop(container_id, None)
         self.entries.pop(container_id, None)
 
     def sweep(self, now: float) -> None:
@@ -105,8 +113,8 @@ class Table:
             if gone is not None and now - gone < KEPT_S:
                 break
             self.forget(oldest)
-        for container_id, entry in list(self.entries.items()):
-            if entry.info is None and now - entry.stored >= UNKNOWN_S:
+        for container_id in list(self._unknown):
+            if now - self.entries[container_id].stored >= UNKNOWN_S:
                 self.forget(container_id)
 
 

@@ -12,6 +12,7 @@ from sigtrace.model.workload import OomScope, WorkloadKind
 
 S = 1_000_000_000
 ID = "17db96a24ae1e9dd57143e62b1cb0d2d35e693c65c774c7470e87b0572e07c1a"
+OTHER_ID = "e" * 64
 POD = "6a4ce4a0-ba47-11ea-b2a7-0cc47ac5979e"
 ROOT, UNIT, SESSION, KUBE, KUBE_SUB, LAB, BOX, BOX_SUB = 1, 10, 20, 30, 31, 40, 41, 42
 PATHS = {
@@ -168,8 +169,8 @@ def test_an_id_that_is_used_again_is_looked_up_again(attributor):
     attributor.observe(mkdir(60, UNIT, "old"))
     attributor.observe(event(60))
     attributor.observe(Event(0, 0, Kind.CGROUP_RMDIR, cgroup_id=60))
-    attributor.observe(mkdir(60, ROOT, f"docker-{ID}.scope"))
-    assert attributor.observe(event(60)).workload.container_id == ID
+    attributor.observe(mkdir(60, ROOT, f"docker-{OTHER_ID}.scope"))
+    assert attributor.observe(event(60)).workload.container_id == OTHER_ID
 
 
 def test_a_plain_cgroup_in_the_place_of_a_lab_container_is_none(attributor):
@@ -181,8 +182,36 @@ def test_a_plain_cgroup_in_the_place_of_a_lab_container_is_none(attributor):
 
 def test_a_path_that_was_not_known_yet_is_looked_up_again(attributor, cgroups):
     assert attributor.observe(event(80)).workload.kind is WorkloadKind.HOST
-    cgroups._paths[80] = f"/docker/{ID}"
-    assert attributor.observe(event(80, at=2 * S)).workload.container_id == ID
+    cgroups._paths[80] = f"/docker/{OTHER_ID}"
+    assert attributor.observe(event(80, at=2 * S)).workload.container_id == OTHER_ID
+
+
+def test_an_id_belongs_to_the_oldest_cgroup_that_is_named_for_it(attributor):
+    attributor.observe(mkdir(61, SESSION, f"cri-containerd-{ID}.scope"))
+    attributor.observe(mkdir(62, SESSION, f"docker-{OTHER_ID}.scope"))
+    copy, real, other = (attributor.observe(event(cgroup)).workload for cgroup in (61, KUBE, 62))
+    assert (copy.kind, copy.container_id, copy.container_name) == (
+        WorkloadKind.CONTAINER,
+        None,
+        f"cri-containerd-{ID}.scope",
+    )
+    assert (real.container_id, other.container_id) == (ID, OTHER_ID)
+    assert attributor.observe(Event(0, 0, Kind.CGROUP_RMDIR, cgroup_id=61)).workload == copy
+
+
+def test_however_many_are_named_for_a_container_the_oldest_is_believed_in_any_order(tmp_path):
+    cgroups = Cgroups(str(tmp_path))
+    for number in (*range(500, 540), 20, *range(400, 440)):
+        cgroups._learn(number, f"/users/{number}/docker-{ID}")
+    assert cgroups.place_of(ID) == f"/users/20/docker-{ID}"
+
+
+def test_a_container_that_is_started_again_in_its_place_keeps_its_id(attributor):
+    attributor.observe(mkdir(63, ROOT, f"docker-{OTHER_ID}.scope"))
+    attributor.observe(event(63))
+    attributor.observe(Event(0, 0, Kind.CGROUP_RMDIR, cgroup_id=63))
+    attributor.observe(mkdir(64, ROOT, f"docker-{OTHER_ID}.scope"))
+    assert attributor.observe(event(64)).workload.container_id == OTHER_ID
 
 
 def test_the_caches_are_bounded(attributor, cgroups, monkeypatch):
@@ -432,3 +461,20 @@ def test_whoever_lives_on_is_not_pushed_out_by_those_that_come_and_go(attributor
         attributor.observe(event(n, UNIT, init=True))
         attributor.observe(Event(0, 0, Kind.CGROUP_RMDIR, cgroup_id=n))
     assert len(attributor._began) == len(attributor._containers) == len(attributor._mains._mains) == 0
+
+
+def test_of_inits_that_have_exited_only_the_last_are_known_and_who_lives_stays_nested(attributor, monkeypatch):
+    monkeypatch.setattr(module, "_ENDED_MAX", 10)
+    attributor.observe(event(KUBE, init=True))
+
+    def nested(n, kind, parent=KUBE):
+        task = Task(n, n, cgroup_id=KUBE_SUB, parent_cgroup_id=parent)
+        return attributor.observe(Event(n, n, kind, task, ns_init=True, container_init=True)).event.container_init
+
+    assert not nested(100, Kind.EXEC)
+    for n in range(200, 300):
+        nested(n, Kind.EXEC)
+        nested(n, Kind.EXIT)
+    assert len(attributor._nested) == 2 + 10
+    assert not nested(299, Kind.SIGNAL_GENERATE, parent=ROOT)  # its parent has died, and it is a zombie
+    assert not nested(100, Kind.SIGNAL_GENERATE, parent=ROOT)

@@ -94,7 +94,7 @@ def test_one_that_nobody_knows_is_forgotten_soon_to_be_asked_for_again(table):
     assert not table.entries
 
 
-def test_a_full_table_gives_up_those_that_went_first_and_then_the_oldest(table, monkeypatch):
+def test_a_full_table_gives_up_the_unknown_first_then_those_that_went_and_then_the_oldest(table, monkeypatch):
     monkeypatch.setattr(module, "KNOWN_MAX", 3)
     for number in (1, 2, 3):
         table.tell(info(number), None, number)
@@ -102,8 +102,20 @@ def test_a_full_table_gives_up_those_that_went_first_and_then_the_oldest(table, 
     table.begin(ident(4), None, 5)
     assert set(table.entries) == {ident(1), ident(3), ident(4)}
     table.begin(ident(5), None, 6)
-    assert set(table.entries) == {ident(3), ident(4), ident(5)}
-    assert table.evicted == 2
+    assert set(table.entries) == {ident(1), ident(3), ident(5)}
+    table.tell(info(5), None, 7)
+    table.begin(ident(6), None, 8)
+    assert set(table.entries) == {ident(3), ident(5), ident(6)}
+    assert table.evicted == 3
+
+
+def test_invented_ids_push_out_nobody_who_is_there(table, monkeypatch):
+    monkeypatch.setattr(module, "KNOWN_MAX", 20)
+    for number in range(10):
+        table.tell(info(number), None, number)
+    for number in range(1000, 1200):
+        table.begin(ident(number), None, number)
+    assert {ident(number) for number in range(10)} <= set(table.entries)
 
 
 def test_going_without_having_come_is_nothing(table):
