@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * The floor of every comparison: programs that do nothing, on the tracepoints sigtrace uses.
  * Each is a program of its own, so that one can be attached alone (see attach.c).

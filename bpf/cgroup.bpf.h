@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Cgroups that appear and go, in the hierarchy where containers live. */
 
 /* Told with its name and its parent's id; user space joins them to a path. */

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Processes: exec, exit, reaping, the OOM killer's choice, and the tree of `trace -- CMD`. */
 
 #define ENOENT 2

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* signal_generate and signal_deliver. */
 
 #define BIT(signo) (1ULL << ((signo)-1))

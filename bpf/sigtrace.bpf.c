@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * sigtrace's programs, one object for x86-64 and arm64 and for Linux 5.10 to 7.x; a second one, built with SIGTRACE_RAW,
  * is for kernels without BTF. Reading order: wire.h (what crosses

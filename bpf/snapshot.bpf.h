@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What exists: one struct snapshot for each process, zombies too. Read by helpers: a listing is in no hurry, and each
  * pointer that is followed directly costs a third of a millisecond to verify. Who goes through the processes is below:
  * the kernel's iterators, or walk.bpf.h. */

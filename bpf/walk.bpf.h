@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Listings where the kernel has no BTF and so no iterators: programs that user space runs (BPF_PROG_TEST_RUN, for raw
  * tracepoints since v5.10) and that go through the kernel's lists as for_each_process_thread does. The kernel holds the

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The limiter: GCRA, one per cgroup and budget, asked only for what would become a record. Two CPUs may race on a
  * tat; then one record more passes. What is refused is counted exactly.

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The state that lives in the kernel. Sizes are defaults; the loader may set others before the load. */
 #ifndef SIGTRACE_MAPS_H
 #define SIGTRACE_MAPS_H

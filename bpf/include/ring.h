@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The two rings. A forced wake-up costs some 6 us in a virtual machine, so a CPU forces at most one a millisecond, on
  * the leading edge, and otherwise none: the reader lingers on short polls after each record it got (sources/bpf.py).

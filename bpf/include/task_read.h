@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Included twice by task.h, with another READ each time; no guard on purpose. */
 
 /* The cgroup's kernfs id in the hierarchy where containers live. A v1 controller's index moves with the kernel's

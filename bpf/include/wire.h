@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What crosses from the kernel to user space. sigtrace/sources/wire.py decodes these bytes; tests/unit/sources
  * compares its offsets with this object's BTF. Times are CLOCK_BOOTTIME ns; everything is little endian.

@@ -41,16 +41,17 @@ class Containers:
         """the kernel's own SIGKILLs, which may be the OOM killer's"""
 
     def of(self, observation: Observation) -> Container | None:
-        """The container of the observation's task; None for what is no container."""
+        """The container of the observation's task; None for what is no container.
+
+        One that was forgotten is told of once more, and not kept: nothing would make it be forgotten again.
+        """
         workload = observation.workload
         if workload is None or not workload.is_container:
             return None
         container = self._containers.get(workload.cgroup_id) or self._ended.get(workload.cgroup_id)
         if container is None:
-            container = self._containers[workload.cgroup_id] = Container(workload)
-            if len(self._containers) > _MAX:
-                self._containers.popitem(last=False)
-        elif container.workload is not workload:
+            return Container(workload)
+        if container.workload is not workload:
             container.workload = workload  # more may be known now
         return container
 
@@ -77,6 +78,8 @@ class Containers:
         if task is None or event.zombie:
             return None
         container = self.of(observation)
+        if container is not None:
+            self._keep(container)
         if container is None or event.kind in (Kind.EXIT, Kind.REAP):
             return container
         if observation.main and container.main is not None and container.main.key != task.key:
@@ -99,6 +102,13 @@ class Containers:
         elif event.kind is Kind.EXEC and event.cgroup_entered and not observation.main:
             self._enter(container, event, task)
         return container
+
+    def _keep(self, container: Container) -> None:
+        key = container.workload.cgroup_id
+        if key not in self._ended:
+            self._containers.setdefault(key, container)
+            if len(self._containers) > _MAX:
+                self._containers.popitem(last=False)
 
     def _forget(self, removal: Event) -> None:
         """Those whose cgroups were removed a while ago."""

@@ -70,6 +70,14 @@ def test_a_container_whose_cgroup_is_gone_is_remembered_for_a_minute():
     assert [c.workload.cgroup_id for c in containers] == [other.init.cgroup_id]
 
 
+def test_what_is_told_late_of_a_forgotten_one_does_not_make_it_known_again():
+    containers, late = Containers(), BOX.exec(1, INIT)
+    for observation in (late, removed(BOX, S), removed(Container(7), 62 * S)):
+        containers.feed(observation)
+    assert containers.of(late).workload == late.workload
+    assert not list(containers)
+
+
 def test_so_is_one_whose_story_is_told():
     containers = Containers()
     for observation in flat(BOX.exec(1, INIT), removed(BOX, S)):
