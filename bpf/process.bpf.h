@@ -83,7 +83,7 @@ int BPF_PROG(process_exit, struct task_struct *p)
 		return 0;
 	}
 	/* The rest is torn down after this, by the kernel or the runtime: those exits belong to the story. */
-	mark_stopping(&zombie.task, zombie.flags, now + config.torn_down_ns);
+	mark_stopping(&zombie.task, zombie.flags, now, config.torn_down_ns);
 	life = reserve_life();
 	if (!life)
 		return 0;

@@ -56,12 +56,19 @@ static __always_inline s32 code_of(struct kernel_siginfo *info)
 	return code;
 }
 
-/* Whether `current` sent it: a siginfo made by a system call (with timers current is arbitrary), or cgroup.kill,
+/* Whether a siginfo's code says that a process made it by a system call. Timers and I/O (F_SETSIG, aio) signal from an
+ * interrupt, on the time of whoever happens to run. */
+static __always_inline bool is_by_call(s32 code)
+{
+	return code <= 0 && code != SI_TIMER && code != SI_ASYNCIO && code != SI_SIGIO && code != SI_ASYNCNL;
+}
+
+/* Whether `current` sent it: a siginfo made by a system call, or cgroup.kill,
  * which alone gives SIGKILL without any info to one thread group member at a time. */
 static __always_inline bool current_sent(u32 info, s32 code, int signo, int group)
 {
 	if (info == INFO_REAL)
-		return code <= 0 && code != SI_TIMER;
+		return is_by_call(code);
 	return info == INFO_NOINFO && signo == SIGKILL && !group;
 }
 
@@ -182,13 +189,13 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 		return 0;
 	}
 	if (BIT(signo) & (ASKS_TO_END | declared_stop_signals()))
-		mark_stopping(&draft->target, draft->flags, draft->time_ns + config.stopping_ns);
+		mark_stopping(&draft->target, draft->flags, draft->time_ns, config.stopping_ns);
 	life = reserve_life();
 	if (!life)
 		return 0;
 	__builtin_memcpy(&life->event, draft, sizeof(life->event));
 	if (draft->flags & F_SENDER)
-		life->text_len = WITH_CURRENT(ancestry_of, life->text);
+		life->text_len = probed_ancestry_of((struct task_struct *)bpf_get_current_task(), life->text);
 	submit_life(life);
 	return 0;
 }
@@ -240,7 +247,7 @@ int BPF_PROG(signal_deliver, int signo, struct kernel_siginfo *siginfo, struct k
 	if (!config.follow && !config.tell_all) {
 		WITH_CURRENT(key_of, &key);
 		if (!((WITH_CURRENT(is_ns_init) || is_watched(&key)) &&
-		      (BIT(signo) & STOP_SIGNALS || handler == HANDLER_DEFAULT || (code <= 0 && code != SI_TIMER))) &&
+		      (BIT(signo) & STOP_SIGNALS || handler == HANDLER_DEFAULT || is_by_call(code))) &&
 		    !is_stopping(WITH_CURRENT(pidns_of), cgroup))
 			return 0;
 	}

@@ -9,17 +9,19 @@ static __always_inline void fill_masks(struct task_struct *t, struct snapshot *s
 {
 	s->blocked = FIELD(t, blocked.sig[0]);
 	s->real_blocked = FIELD(t, real_blocked.sig[0]);
-	s->pending = FIELD(t, pending.signal.sig[0]) | FIELD(t, signal, shared_pending.signal.sig[0]);
+	s->pending = FIELD(t, pending.signal.sig[0]) | BPF_CORE_READ(t, signal, shared_pending.signal.sig[0]);
 }
 
 static __always_inline void fill_snapshot(struct task_struct *t, struct snapshot *s)
 {
-	struct mm_struct *mm = FIELD(t, mm);
+	struct mm_struct *mm = BPF_CORE_READ(t, mm);
+	struct sighand_struct *sighand = BPF_CORE_READ(t, sighand);
 	u32 signo;
 
 	s->flags |= probed_fill_task(t, &s->task) | probed_signal_flags(t, SIGKILL);
 	fill_masks(t, s);
-	if (!FIELD(t, signal, live.counter)) { /* its EXIT was told; "leader dead, threads alive" is no zombie */
+	if (!BPF_CORE_READ(t, signal,
+			   live.counter)) { /* its EXIT was told; "leader dead, threads alive" is no zombie */
 		s->flags |= F_ZOMBIE;
 		s->wait_status = wait_status_of(t);
 		return;
@@ -27,9 +29,9 @@ static __always_inline void fill_snapshot(struct task_struct *t, struct snapshot
 	if (FIELD(t, exit_state)) /* the leader has left its threads: what it blocks blocks nobody */
 		s->blocked = ~0ULL;
 	if (mm) /* not a kernel thread's */
-		s->argv_len = FIELD(mm, arg_end) - FIELD(mm, arg_start);
+		s->argv_len = BPF_CORE_READ(mm, arg_end) - BPF_CORE_READ(mm, arg_start);
 	for (signo = 1; signo <= 64; signo++) {
-		u64 disposition = disposition_in(FIELD(t, sighand), signo);
+		u64 disposition = disposition_in(sighand, signo);
 
 		s->caught |= disposition >> 1 << (signo - 1);
 		s->ignored |= (disposition & HANDLER_IGNORE) << (signo - 1);
@@ -48,13 +50,13 @@ static __always_inline bool list_task(struct task_struct *t, struct snapshot *s)
 		return true;
 	}
 	/* A signal to the process goes to any thread that does not block it, or that waits for it. */
-	if (exit_state || (FIELD(t, blocked.sig[0]) == FIELD(t, group_leader, blocked.sig[0]) &&
-			   !FIELD(t, real_blocked.sig[0]) && !FIELD(t, group_leader, exit_state)))
+	if (exit_state || (FIELD(t, blocked.sig[0]) == BPF_CORE_READ(t, group_leader, blocked.sig[0]) &&
+			   !FIELD(t, real_blocked.sig[0]) && !BPF_CORE_READ(t, group_leader, exit_state)))
 		return false;
 	s->flags = F_THREAD;
 	s->task.tgid = FIELD(t, tgid);
 	s->task.tid = FIELD(t, pid);
-	s->task.start_ns = FIELD(t, group_leader, start_boottime);
+	s->task.start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
 	s->task.pidns = probed_pidns_of(t);
 	s->task.cgroup = probed_cgroup_of(t);
 	fill_masks(t, s);
@@ -68,7 +70,8 @@ static __always_inline bool list_zombie(struct task_struct *t, struct snapshot *
 	struct process_key key;
 	struct zombie *zombie;
 
-	if (FIELD(t, pid) != FIELD(t, tgid) || FIELD(t, exit_state) & EXIT_DEAD || FIELD(t, signal, live.counter))
+	if (FIELD(t, pid) != FIELD(t, tgid) || FIELD(t, exit_state) & EXIT_DEAD ||
+	    BPF_CORE_READ(t, signal, live.counter))
 		return false;
 	probed_key_of(t, &key);
 	zombie = bpf_map_lookup_elem(&zombies, &key);
@@ -87,7 +90,7 @@ static __always_inline bool list_zombie(struct task_struct *t, struct snapshot *
 /* The parent that it has now: the record that follows a zombie's. */
 static __always_inline void list_parent(struct task_struct *t, struct snapshot *s)
 {
-	struct task_struct *parent = FIELD(t, real_parent);
+	struct task_struct *parent = BPF_CORE_READ(t, real_parent);
 
 	s->flags = probed_fill_task(parent, &s->task) | F_PARENT;
 	s->argv_len = BPF_CORE_READ(parent, mm, arg_end) - BPF_CORE_READ(parent, mm, arg_start);
@@ -108,7 +111,7 @@ static __always_inline bool list_signalfd(struct task_struct *t, struct file *fi
 	/* struct signalfd_ctx begins with the mask of what it does not take (fs/signalfd.c). */
 	bpf_probe_read_kernel(&s->mask, sizeof(s->mask), FIELD(file, private_data));
 	s->mask = ~s->mask;
-	s->start_ns = FIELD(t, group_leader, start_boottime);
+	s->start_ns = BPF_CORE_READ(t, group_leader, start_boottime);
 	s->tgid = FIELD(t, tgid);
 	return true;
 }

@@ -257,5 +257,8 @@ struct bpf_raw_tracepoint_args {
 #define TASK_FROZEN 0x00008000
 /* include/uapi/asm-generic/siginfo.h */
 #define SI_TIMER (-2)
+#define SI_ASYNCIO (-4)
+#define SI_SIGIO (-5)
+#define SI_ASYNCNL (-60)
 
 #endif

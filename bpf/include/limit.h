@@ -60,6 +60,33 @@ static __always_inline bool has_budget(u64 cgroup, u32 budget, u64 *now)
 	return false;
 }
 
+/* Whether the cgroup may have one more thing marked in `stopping`: so many in advance, and as many again in the time that a
+ * mark lasts. Else a user with 4,096 PID namespaces fills the table, and what stops elsewhere is not marked. */
+#define MARKS 256
+
+static __always_inline bool may_mark(u64 cgroup, u64 now)
+{
+	struct limit *limit = limit_of(cgroup);
+	u64 tat = limit->mark_ns < now ? now : limit->mark_ns;
+
+	if (tat - now > config.stopping_ns)
+		return false;
+	limit->mark_ns = tat + config.stopping_ns / MARKS;
+	return true;
+}
+
+static __always_inline void mark_stopping(const struct task_ref *main, u32 flags, u64 now, u64 for_ns)
+{
+	u64 key = flags & F_NS_INIT ? main->pidns : main->cgroup | CGROUP_KEY;
+	u64 *marked = bpf_map_lookup_elem(&stopping, &key);
+	u64 until = now + for_ns;
+
+	if (marked)
+		*marked = until; /* an update would cost four times as much */
+	else if (!may_mark(main->cgroup, now) || bpf_map_update_elem(&stopping, &key, &until, BPF_ANY))
+		enter(LEDGER_STOPPING_FULL);
+}
+
 /* Whether the cgroup may tell one more. Sets *now (ns); the refusal is in the ledger. */
 static __always_inline bool admit(u64 cgroup, u32 budget, u64 *now)
 {

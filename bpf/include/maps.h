@@ -65,6 +65,7 @@ struct {
 /* A cgroup's budgets for records (GCRA: the theoretical arrival time of the next record). */
 struct limit {
 	u64 tat_ns[BUDGETS];
+	u64 mark_ns;   /* of the next mark in `stopping` */
 	u64 delegated; /* whether a user made it who is not root */
 };
 

@@ -82,17 +82,6 @@ static __always_inline bool is_stopping(u32 pidns, u64 cgroup)
 	return is_marked(pidns) || (is_watching() && is_marked(cgroup | CGROUP_KEY));
 }
 
-static __always_inline void mark_stopping(const struct task_ref *main, u32 flags, u64 until)
-{
-	u64 key = flags & F_NS_INIT ? main->pidns : main->cgroup | CGROUP_KEY;
-	u64 *marked = bpf_map_lookup_elem(&stopping, &key);
-
-	if (marked)
-		*marked = until; /* an update would cost four times as much */
-	else if (bpf_map_update_elem(&stopping, &key, &until, BPF_ANY))
-		enter(LEDGER_STOPPING_FULL);
-}
-
 /* HANDLER_DEFAULT, HANDLER_IGNORE or HANDLER_FUNCTION. */
 static __always_inline u8 disposition_in(struct sighand_struct *sighand, u32 signo)
 {

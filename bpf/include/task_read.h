@@ -29,20 +29,22 @@ static __always_inline u32 FLAVOUR(uid_of)(struct task_struct *t)
  * signal->flags when signal_generate runs. */
 static __always_inline bool FLAVOUR(is_ns_init)(struct task_struct *t)
 {
-	u32 level = FLAVOUR(level_of)(t);
+	struct pid *pid = READ(t, group_leader, thread_pid);
+	u32 level = READ(pid, level);
 	u32 nr = 0;
 
 	if (!level)
 		return false;
-	read_upid(READ(t, group_leader, thread_pid), level, &nr, 0);
+	read_upid(pid, level, &nr, 0);
 	return nr == 1;
 }
 
 static __always_inline u32 FLAVOUR(pidns_of)(struct task_struct *t)
 {
+	struct pid *pid = READ(t, group_leader, thread_pid);
 	u32 nr = 0, inum = 0;
 
-	read_upid(READ(t, group_leader, thread_pid), FLAVOUR(level_of)(t), &nr, &inum);
+	read_upid(pid, READ(pid, level), &nr, &inum);
 	return inum;
 }
 
@@ -63,10 +65,11 @@ static __always_inline void FLAVOUR(key_of)(struct task_struct *t, struct proces
 static __always_inline u32 FLAVOUR(fill_task)(struct task_struct *t, struct task_ref *ref)
 {
 	struct task_struct *parent = READ(t, real_parent), *leader = READ(t, group_leader);
-	u32 level = FLAVOUR(level_of)(t);
+	struct pid *pid = READ(leader, thread_pid);
+	u32 level = READ(pid, level);
 	u64 entered, init;
 
-	ref->start_ns = READ(t, group_leader, start_boottime);
+	ref->start_ns = READ(leader, start_boottime);
 	ref->cgroup = FLAVOUR(cgroup_of)(t);
 	ref->parent_start_ns = READ(parent, group_leader, start_boottime);
 	ref->parent_cgroup = FLAVOUR(cgroup_of)(parent);
@@ -76,10 +79,10 @@ static __always_inline u32 FLAVOUR(fill_task)(struct task_struct *t, struct task
 	ref->parent_tgid = READ(parent, tgid);
 	COPY_COMM(ref->comm, leader); /* a thread's name says nothing about the program */
 	if (level) {
-		read_upid(READ(t, group_leader, thread_pid), level, &ref->nspid, &ref->pidns);
+		read_upid(pid, level, &ref->nspid, &ref->pidns);
 	} else { /* a constant index needs no helper */
-		ref->nspid = READ(t, group_leader, thread_pid, numbers[0].nr);
-		ref->pidns = READ(t, group_leader, thread_pid, numbers[0].ns, ns.inum);
+		ref->nspid = READ(pid, numbers[0].nr);
+		ref->pidns = READ(pid, numbers[0].ns, ns.inum);
 	}
 	entered = nonzero(ref->parent_cgroup ^ ref->cgroup);
 	init = nonzero(level) & ~nonzero(ref->nspid ^ 1);
@@ -110,13 +113,13 @@ static __always_inline u32 FLAVOUR(signal_flags)(struct task_struct *t, u32 sign
 	struct task_struct___before_5_14 *old = (void *)t;
 	u64 bit = 1ULL << ((signo - 1) & 63);
 	u64 state = bpf_core_field_exists(t->__state) ? READ(t, __state) : READ(old, state);
-	u32 group = READ(t, signal, flags), flags = READ(t, flags);
-	u64 dead = nonzero(READ(t, signal, live.counter)) ^ 1; /* the leader may have left while threads go on */
+	struct signal_struct *signal = READ(t, signal);
+	u32 group = READ(signal, flags), flags = READ(t, flags);
+	u64 dead = nonzero(READ(signal, live.counter)) ^ 1; /* the leader may have left while threads go on */
 
 	return flag_if(F_BLOCKED, READ(t, blocked.sig[0]) & bit) |
 	       flag_if(F_REAL_BLOCKED, READ(t, real_blocked.sig[0]) & bit) |
-	       flag_if(F_PENDING,
-		       (READ(t, pending.signal.sig[0]) | READ(t, signal, shared_pending.signal.sig[0])) & bit) |
+	       flag_if(F_PENDING, (READ(t, pending.signal.sig[0]) | READ(signal, shared_pending.signal.sig[0])) & bit) |
 	       flag_if(F_PTRACED, READ(t, ptrace)) | flag_if(F_STOPPED, group & SIGNAL_STOP_STOPPED) |
 	       flag_if(F_LEAVING, dead) | flag_if(F_EXITING, (group & SIGNAL_GROUP_EXIT) | dead) |
 	       flag_if(F_FROZEN, (READ(t, jobctl) & JOBCTL_TRAP_FREEZE) | (state & TASK_FROZEN) | (flags & PF_FROZEN));
