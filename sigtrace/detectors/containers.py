@@ -214,7 +214,8 @@ class Containers:
         container = self._containers.get(workload.cgroup_id) if workload else None
         if container is None:
             return
-        container.members.pop(task.key, None)
+        if container.exit is None:  # else its story, which is judged again when more is known, needs all who were there
+            container.members.pop(task.key, None)
         if event.kind is Kind.EXIT:
             if entry := container.entries.get(task.key):
                 entry.ended_ns = event.time_ns

@@ -152,3 +152,12 @@ def test_who_told_all_that_were_left_did_forward(steps):
 def test_of_those_that_a_container_of_hundreds_told_the_limiter_keeps_some_so_that_nobody_was_never_told():
     others = [BOX.child(k) for k in range(1, 300)]
     assert not not_forwarded(leaves(others=others, told_first=others[:120]))
+
+
+def test_the_child_of_a_command_that_entered_is_nobodys_work_though_its_parent_was_torn_down_first():
+    shell = BOX.guest(50, "sh")
+    sleep = BOX.child(51, "sleep", parent=shell)
+    start = [BOX.exec(1, BOX.init), BOX.exec(2, shell), BOX.term(S, **HANDLED), BOX.deliver(S + 1)]
+    shell_first = [BOX.teardown(S + 11, shell), BOX.exit(S + 12, KILLED, shell)]
+    its_child = [BOX.teardown(S + 13, sleep), BOX.exit(S + 14, KILLED, sleep)]
+    assert not not_forwarded(start, BOX.exit(S + 10, exited(0)), shell_first, its_child)

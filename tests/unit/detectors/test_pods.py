@@ -5,7 +5,7 @@ import pytest
 from sigtrace.model.finding import Shutdown
 from sigtrace.model.signals import number
 from sigtrace.model.workload import PreStop, PreStopKind, WorkloadKind
-from tests.unit.detectors.events import HANDLED, MS, RUNC, Chain, Container, S, exited, run
+from tests.unit.detectors.events import HANDLED, KILLED, MS, RUNC, Chain, Container, S, exited, run, verdict
 
 SIGUSR1 = number("SIGUSR1")
 POD = {"pod": "web-1", "namespace": "default", "pod_uid": "6a4ce4a0"}
@@ -85,3 +85,16 @@ def test_a_sandbox_in_place_of_another_begins_anew():
 def test_a_signal_that_asks_nobody_to_end_says_nothing_of_the_pod():
     poke = PAUSE.signal(S - 1, SIGUSR1, RUNC, **HANDLED)
     assert scope_of(WEB, up(PAUSE, WEB), poke, stops(WEB, S)) == "container"
+
+
+def test_the_story_of_a_pod_waits_for_its_scope_and_its_cause_stays_what_it_was():
+    """By then those that were torn down have exited."""
+    worker = WEB.child()
+    stop = [
+        *asked(WEB, S),
+        WEB.snapshot(S + 20 * MS, WEB.init, worker),
+        WEB.kill(31 * S),
+        WEB.exit(31 * S + MS, KILLED),
+    ]
+    gone = [WEB.teardown(31 * S + 2 * MS, worker), WEB.exit(31 * S + 3 * MS, KILLED, worker)]
+    assert verdict(up(PAUSE, WEB), stop, gone, until=40 * S) == ("escalated", "not-forwarded")
