@@ -54,9 +54,13 @@ def is_sent_otherwise(observation: Observation) -> bool:
 
 
 def _window_ns(request: Observation) -> int:
-    """How long it may be the reason of an end."""
+    """How long it may be the reason of an end.
+
+    Who stops containers ends his patience himself, and may have been told to have more than is configured
+    (`docker stop -t`, `kubectl delete --grace-period`): while no SIGKILL has come the stop goes on.
+    """
     limit = limit_ns(request)
-    window_ns = WINDOW_NS if limit is None else limit + SLACK_NS
+    window_ns = WINDOW_NS if limit is None or role_of(request) in _STOPPERS else limit + SLACK_NS
     return min(window_ns, _OTHERWISE_NS) if is_sent_otherwise(request) else window_ns
 
 
@@ -91,22 +95,23 @@ class Stop:
     def request_of_kill(self) -> Observation | None:
         """The stop signal to which the SIGKILL belongs, if it belongs to one.
 
-        Within the grace limit and 5 s; where no limit is known, only if a runtime, or one and the same process, sent
-        both (of whom the user said "stop", and whose patience ended). Of several: the one of whoever stops containers,
-        and the one after which the time was just up.
+        Within the grace limit and 5 s; later only if a runtime sent both, for it may have been told to have more patience
+        than is configured. Where no limit is known, only if a runtime, or one and the same process, sent both (of whom
+        the user said "stop"). Of several: the one of whoever stops containers, and the one after which the time was just
+        up.
         """
         kill = self.kill
         if kill is None:
             return None
         limit = limit_ns(kill)
-        window = WINDOW_NS if limit is None else limit + SLACK_NS
         found = []
         for number, request in enumerate(self.requests):
             gap = kill.event.time_ns - request.event.time_ns
-            if not 0 <= gap <= window:
-                continue
             role = role_of(request)
-            same = same_sender(request.event, kill.event) or (role is role_of(kill) and role in _STOPPERS)
+            runtimes = role is role_of(kill) and role in _STOPPERS
+            same = runtimes or same_sender(request.event, kill.event)
+            if not 0 <= gap <= (WINDOW_NS if runtimes or limit is None else limit + SLACK_NS):
+                continue
             same = same or are_unseen(request, kill)
             if limit is None and not same:
                 continue

@@ -247,9 +247,10 @@ def test_a_stop_signal_after_the_kill_is_none_of_its():
     assert fed(LIMITED.kill(1), LIMITED.term(2)).stop.request_of_kill() is None
 
 
-@pytest.mark.parametrize(("box", "window_s"), [(LIMITED, 35), (BOX, 600)])
-def test_a_request_is_forgotten_when_it_is_too_old_to_be_the_reason(box, window_s):
-    stop = fed(box.term(S)).stop
+@pytest.mark.parametrize(("box", "sender", "window_s"), [(LIMITED, BASH, 35), (LIMITED, RUNC, 600), (BOX, BASH, 600)])
+def test_a_request_is_forgotten_when_it_is_too_old_to_be_the_reason(box, sender, window_s):
+    """A runtime may have been told to wait longer than is configured."""
+    stop = fed(box.term(S, sender)).stop
     assert stop.request(S + window_s * S) is not None
     assert stop.request(S + window_s * S + 1) is None
 

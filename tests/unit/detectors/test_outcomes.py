@@ -232,7 +232,23 @@ def test_the_killed_and_the_shutdown_agree_on_a_stop_by_somebody_else():
     assert shutdown.stop_signo == 0
 
 
-def test_a_kill_long_after_the_grace_period_belongs_to_no_stop():
+def test_somebody_elses_kill_long_after_the_grace_period_belongs_to_no_stop():
     box = Container(grace_limit_s=30.0)
-    steps = [box.term(S, **HANDLED), box.kill(37 * S), box.exit(37 * S + MS, KILLED)]
-    assert verdict(*steps) == ("killed", "no-stop-signal")
+    steps = [box.term(S, **HANDLED), box.kill(37 * S, BASH), box.exit(37 * S + MS, KILLED)]
+    assert verdict(*steps) == ("killed", "manual")
+
+
+@pytest.mark.parametrize(("fields", "cause"), [(DROPPED, "dropped"), (HANDLED, "slow")])
+def test_a_runtime_that_was_told_to_wait_longer_than_is_configured_stopped_it_all_the_same(fields, cause):
+    """`docker stop -t 60`, `kubectl delete --grace-period=120`."""
+    box = Container(grace_limit_s=10.0)
+    shutdown, found = story(box.term(S, **fields), box.kill(61 * S), box.exit(61 * S + MS, KILLED))
+    assert (shutdown.outcome, shutdown.cause, shutdown.grace_s) == ("escalated", cause, 60.0)
+    assert "killed/grace-expired" in named(found)
+
+
+@pytest.mark.parametrize("status", [exited(0), exited(1), exited(143)])
+def test_who_ends_within_the_longer_time_that_its_runtime_gave_was_asked(status):
+    box = Container(grace_limit_s=10.0)
+    shutdown = shutdown_of(box.term(S, **HANDLED), box.deliver(S + 1), box.exit(46 * S, status))
+    assert (shutdown.outcome, shutdown.grace_s) == ("graceful", 45.0)
