@@ -95,10 +95,10 @@ class Stop:
     def request_of_kill(self) -> Observation | None:
         """The stop signal to which the SIGKILL belongs, if it belongs to one.
 
-        Within the grace limit and 5 s; later only if a runtime sent both, for it may have been told to have more patience
-        than is configured. Where no limit is known, only if a runtime, or one and the same process, sent both (of whom
-        the user said "stop"). Of several: the one of whoever stops containers, and the one after which the time was just
-        up.
+        Within the grace limit and 5 s; later only if a runtime sent both, for it may have been told to have more
+        patience than is configured. Where no limit is known, only if a runtime, or one and the same process, sent both
+        (of whom the user said "stop"). Of several: the one of whoever stops containers, and the one after which the
+        time was just up.
         """
         kill = self.kill
         if kill is None:
