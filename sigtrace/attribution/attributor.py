@@ -70,6 +70,8 @@ class Attributor:
         """inits, and whether they began inside a container"""
         self._ended: deque[tuple[int, int]] = deque()
         """of these, those that have exited"""
+        self._born: OrderedDict[tuple[int, int], int] = OrderedDict()
+        """inits whose parent lived in their own cgroup, which is no container's: that cgroup"""
         self._began: OrderedDict[int, int] = OrderedDict()
         """cgroups in which an init was seen, and when it started"""
         self._workloads: OrderedDict[int, Workload] = OrderedDict()
@@ -83,14 +85,15 @@ class Attributor:
             self._cgroups.made(event.cgroup_id, event.cgroup_parent_id, event.cgroup_name)
             self._workloads.pop(event.cgroup_id, None)
             self._mains.forget(event.cgroup_id)
-            path = self._cgroups.path(event.cgroup_id, now) or ""
+            self._cgroups.path(event.cgroup_id, now)  # looks for one whose parent was not known
+            path = self._cgroups.own_path(event.cgroup_id) or ""
             self._containers.pop(path, None)
             made = parse(path)
             if self._names is not None and made.container_id and made.container_path == path and self._is_own(made):
                 self._names.prefetch(made.container_id, made.runtime)
             return Observation(event)
         if kind is _RMDIR:
-            self._forget(event.cgroup_id, now)
+            self._forget(event.cgroup_id)
             self._cgroups.removed(event.cgroup_id)
             removed = self._workloads.pop(event.cgroup_id, None)
             if self._names is not None and removed and removed.container_id and removed.cgroup_id == event.cgroup_id:
@@ -127,10 +130,10 @@ class Attributor:
             oom_scope=self._oom_scope(event, workload, now) if kind is _OOM else None,
         )
 
-    def _forget(self, cgroup: int, now: int) -> None:
+    def _forget(self, cgroup: int) -> None:
         """It is gone, and what was known of it; who lives on is never pushed out by those that come and go."""
         self._began.pop(cgroup, None)
-        self._containers.pop(self._cgroups.path(cgroup, now) or "", None)
+        self._containers.pop(self._cgroups.own_path(cgroup) or "", None)
         self._mains.forget(cgroup)
 
     def _is_main(self, event: Event, workload: Workload | None) -> bool:
@@ -163,8 +166,16 @@ class Attributor:
     def _is_nested(self, event: Event, task: Task, now: int) -> bool:
         """Whether an init began inside a container: decided once, for its parent may die and an outsider adopt it."""
         own = self._workload_of(task.cgroup_id, now)
-        if not event.container_init and (own is None or own.kind not in _WITH_MAIN):
-            return False  # a runtime's stage on its way
+        if own is None or own.kind not in _WITH_MAIN:
+            # A runtime's stage on its way to its container's cgroup; or a sandbox, which stays. When its parent dies,
+            # an outsider adopts it, and that makes no container of the unit or the session that it runs in.
+            if self._born.get(task.key) == task.cgroup_id:
+                return True
+            if not event.container_init:
+                self._born[task.key] = task.cgroup_id
+                if len(self._born) > _CACHE_MAX:
+                    self._born.popitem(last=False)
+                return False
         nested = self._nested[task.key] = not event.container_init or self._is_below(task, now)
         if len(self._nested) > _CACHE_MAX:
             self._nested.popitem(last=False)
@@ -196,7 +207,9 @@ class Attributor:
     def _init_ended(self, task: Task) -> None:
         self._ended.append(task.key)
         if len(self._ended) > _ENDED_MAX:
-            self._nested.pop(self._ended.popleft(), None)
+            ended = self._ended.popleft()
+            self._nested.pop(ended, None)
+            self._born.pop(ended, None)
 
     def _maybe_sandbox(self, task: Task, now: int) -> None:
         """A pod's pause container, until a runtime tells: by its name, and only in a pod."""

@@ -20,6 +20,9 @@ _REMEMBERED: Final = 4096
 _LEFT: Final = 256
 #: Directories a walk looks at, and paths that are kept, at most.
 _WALK_MAX: Final = 200_000
+#: Characters of a path; what lies deeper goes by the path of what is above it. Whoever may make cgroups can nest them
+#: without end, and the paths of a thousand levels have a thousand times a thousand names.
+_PATH_MAX: Final = 1_024
 #: A miss walks the tree again, but not more often than this,
 _WALK_INTERVAL_NS: Final = 1_000_000_000
 #: and for the same id not before so long.
@@ -73,11 +76,12 @@ class Cgroups:
         self._walked_ns = now_ns
         before, before_ids, self._paths, self._ids = self._paths, self._ids, {}, {}
         self._before = before
-        todo = deque([""])
+        todo: deque[tuple[str, str | None]] = deque([("", None)])
+        """where to look, and what it goes by if that is too long"""
         for _ in range(_WALK_MAX):
             if not todo:
                 break
-            path = todo.popleft()
+            path, above = todo.popleft()
             try:
                 with os.scandir(os.fsencode(self._mount + path)) as entries:
                     if not path:
@@ -85,8 +89,14 @@ class Cgroups:
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             below = f"{path}/{os.fsdecode(entry.name)}"
-                            self._learn(entry.inode(), printable(os.fsencode(below)))
-                            todo.append(below)
+                            shown = printable(os.fsencode(below))
+                            if above is None and len(shown) <= _PATH_MAX:
+                                self._learn(entry.inode(), shown)
+                                todo.append((below, None))
+                            else:
+                                known = above or printable(os.fsencode(path)) or "/"
+                                self._learn_below(entry.inode(), known)
+                                todo.append((below, known))
             except OSError:
                 continue  # removed meanwhile
         self._before = {}
@@ -95,6 +105,12 @@ class Cgroups:
             if before_ids.get(path) == cgroup:
                 self._ids.setdefault(path, cgroup)
             self.removed(cgroup)
+
+    def _learn_below(self, cgroup: int, above: str) -> None:
+        """It has no path of its own."""
+        self._gone.pop(cgroup, None)
+        self._missed.pop(cgroup, None)
+        self._paths[cgroup] = above
 
     def _learn(self, cgroup: int, path: str) -> None:
         self._gone.pop(cgroup, None)
@@ -134,8 +150,13 @@ class Cgroups:
     def made(self, cgroup: int, parent: int, name: str) -> None:
         """A mkdir event. A parent that is unknown leaves the path to the next walk."""
         above = self._paths.get(parent)
-        if above is not None and len(self._paths) < _WALK_MAX:
-            self._learn(cgroup, f"{above.rstrip('/')}/{name}")
+        if above is None or len(self._paths) >= _WALK_MAX:
+            return
+        path = f"{above.rstrip('/')}/{name}"
+        if len(path) <= _PATH_MAX and self._ids.get(above) == parent:
+            self._learn(cgroup, path)
+        else:
+            self._learn_below(cgroup, above)
 
     def removed(self, cgroup: int) -> None:
         """A rmdir event: the path is kept for a while."""
@@ -177,6 +198,11 @@ class Cgroups:
             return os.stat(os.fsencode(self._mount + path)).st_uid != 0
         except OSError:
             return False  # gone, or its name has characters that no path here keeps
+
+    def own_path(self, cgroup: int) -> str | None:
+        """Its path if that is its own, and it does not go by what is above it."""
+        path = self._paths.get(cgroup)
+        return path if path is not None and self._ids.get(path) == cgroup else None
 
     def id_of(self, path: str) -> int | None:
         """The cgroup that has, or had last, this path."""

@@ -21,8 +21,8 @@ class Mains:
     """By container, which is its own cgroup's id."""
 
     def __init__(self) -> None:
-        self._mains: OrderedDict[int, ProcessKey | None] = OrderedDict()
-        """None: it has ended"""
+        self._mains: OrderedDict[int, ProcessKey] = OrderedDict()
+        """(0, when) once it has ended"""
         self._guessed: set[int] = set()
         """containers whose main process is only the first that was seen to enter"""
 
@@ -37,18 +37,21 @@ class Mains:
         main = self._mains.get(container)
         if main == task.key:
             if event.kind is Kind.EXIT:
-                self._mains[container] = None
+                self._mains[container] = (0, event.time_ns)
             return True
         told = told_pid == task.pid and not event.zombie
         certain = event.container_init or told
         sure = certain or event.watched  # as an agent before us took it to be
         if event.zombie:
             return False
-        if main is not None and not (sure and container in self._guessed and (told or task.start_ns <= main[1])):
+        if main is not None and not main[0]:
+            if not told and task.start_ns < main[1]:
+                return False  # it was there before: an init that entered, and is torn down as well
+        elif main is not None and not (sure and container in self._guessed and (told or task.start_ns <= main[1])):
             return False  # an init that is younger than who entered first is none of the container's own
         first = container not in self._mains
         if sure or (first and told_pid is None and self._enters(event, task)):
-            self._mains[container] = task.key if event.kind is not Kind.EXIT else None
+            self._mains[container] = task.key if event.kind is not Kind.EXIT else (0, event.time_ns)
             (self._guessed.discard if certain else self._guessed.add)(container)
             if len(self._mains) > _MAX:
                 oldest, _ = self._mains.popitem(last=False)

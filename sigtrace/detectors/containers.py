@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from sigtrace.detectors.base import ProcessKey
 from sigtrace.detectors.container import Container, Entry, Member, kills
@@ -24,6 +24,8 @@ _ENDED_MAX: Final = 1_000
 _GONE_NS: Final = 60_000_000_000
 _MEMBERS_MAX: Final = 2_048
 _ENTRIES_MAX: Final = 64
+#: Keeps nothing; an empty deque of its own would take 760 bytes.
+_NONE: Final[deque[Any]] = deque(maxlen=0)
 
 
 class Containers:
@@ -60,7 +62,9 @@ class Containers:
         key = container.workload.cgroup_id
         if self._containers.get(key) is container:
             del self._containers[key]
-            self._ended[key] = Container(container.workload, container.main, exit=container.exit)
+            self._ended[key] = Container(
+                container.workload, container.main, exit=container.exit, deaths=_NONE, ooms=_NONE, aborts=_NONE
+            )
             if len(self._ended) > _ENDED_MAX:
                 self._ended.popitem(last=False)
 

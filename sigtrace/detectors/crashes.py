@@ -16,9 +16,10 @@ from typing import Any, Final
 from sigtrace.detectors.base import SECOND_NS, ProcessKey, Thresholds, Timers
 from sigtrace.detectors.container import Container
 from sigtrace.detectors.containers import Containers
-from sigtrace.detectors.judge import is_fault, is_own_doing
+from sigtrace.detectors.judge import is_own_doing
 from sigtrace.detectors.shell import SHELLS
 from sigtrace.detectors.words import finding_on, name_of, times
+from sigtrace.model import signals
 from sigtrace.model.event import Event, Kind, Task
 from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Finding
 from sigtrace.model.waitstatus import WaitStatus
@@ -132,7 +133,7 @@ class Crashes:
     def _is_fault(container: Container, observation: Observation) -> bool:
         """A fault of its own, not a signal of that number that somebody sent."""
         task, status = observation.event.task, observation.event.wait_status
-        if task is None or status is None or status.signal is None or not is_fault(status.signal):
+        if task is None or status is None or status.signal is None or not signals.is_fault(status.signal):
             return False
         member = container.members.get(task.key)
         return is_own_doing(member.sent if member else None, task, status.signal)

@@ -72,7 +72,16 @@ def is_late_drop(event: Event) -> bool:
         and signals.is_fatal(event.signo)
         and not event.exiting
         and not _sent_itself(event)
+        and not _is_forced(event)
     )
+
+
+def _is_forced(event: Event) -> bool:
+    """A fault that the kernel makes of what the process does: it takes the init's protection (force_sig_info_to_task).
+
+    It ends by it, though perhaps much later: it may have a core to write first. A tracer keeps the protection.
+    """
+    return signals.is_fault(event.signo) and (event.si_code or 0) > 0 and not event.ptraced
 
 
 class Dropped:
@@ -225,8 +234,9 @@ def _cause(event: Event, init: Task, others: list[Task], *, listed: bool) -> str
     """
     if event.kind is Kind.SIGNAL_DELIVER and not event.ptraced:
         return "late-drop"
-    if event.kind is Kind.SIGNAL_GENERATE and event.sender is not None and not event.outside:
-        return "from-inside"
+    inside = event.sender is not None and not event.outside
+    if event.kind is Kind.SIGNAL_GENERATE and (inside or event.signo == signals.SIGKILL):
+        return "from-inside"  # a SIGKILL from outside is never dropped; one of a timer has no sender
     if init.argv is None:
         return "unknown"
     if (others or not listed) and is_shell_form(init.argv):

@@ -63,7 +63,7 @@ def main_ended(outcome: str, judgement: Judgement, killed: bool) -> Ended:
     """Of the main process."""
     if outcome == "oom" and not judgement.origin:
         return Ended.OOM
-    if killed and outcome in ("escalated", "killed"):
+    if outcome == "killed" or (killed and outcome == "escalated"):
         return Ended.KILLED
     if outcome == "crashed" and judgement.cause in ("fatal-signal", "abort-as-pid1"):
         return Ended.CRASHED

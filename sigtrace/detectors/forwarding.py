@@ -62,20 +62,10 @@ class KeptWaiting:
         request = container.stop.request_of_kill()
         if request is None or not container.stop.delivered(request) or not told_nobody(container, request):
             return
-        main = container.main
-        others = [m.task for m in at_work(container, container.residents(), request.event.signo)]
-        is_shell = is_shell_form(main.argv or ()) or script_of(main.argv or ()) is not None
-        yield finding_on(
-            observation,
-            CODE,
-            "main-kept-waiting",
-            certainty=Certainty.OBSERVED if is_shell else Certainty.INFERRED,
-            subject=main,
-            signo=request.event.signo,
-            message=f"{what_of(main)} got {signals.name(request.event.signo)} and did not pass it on: {among(others)} "
-            f"{'were' if len(others) > 1 else 'was'} never told, and it waited for them until SIGKILL came",
-            evidence=(request.event, observation.event),
-            sender_role=role_of(request),
+        others = at_work(container, container.residents(), request.event.signo)
+        is_shell = is_shell_form(container.main.argv or ()) or script_of(container.main.argv or ()) is not None
+        yield _kept_waiting(
+            observation, container.main, request, others, Certainty.OBSERVED if is_shell else Certainty.INFERRED
         )
 
     def due(self, _token: Any, _now_ns: int) -> Iterable[Finding]:
@@ -85,6 +75,39 @@ class KeptWaiting:
     def end(self, _now_ns: int) -> Iterable[Finding]:
         """It waits for nothing."""
         return ()
+
+
+def _kept_waiting(
+    kill: Observation, main: Task, request: Observation, residents: list[Member], certainty: Certainty
+) -> Finding:
+    others = [m.task for m in residents]
+    return finding_on(
+        kill,
+        CODE,
+        "main-kept-waiting",
+        certainty=certainty,
+        subject=main,
+        signo=request.event.signo,
+        message=f"{what_of(main)} got {signals.name(request.event.signo)} and did not pass it on: {among(others)} "
+        f"{'were' if len(others) > 1 else 'was'} never told, and it waited for them until SIGKILL came",
+        evidence=(request.event, kill.event),
+        sender_role=role_of(request),
+    )
+
+
+def kept_waiting_unlisted(
+    container: Container, main: Task, request: Observation, torn_down: list[Member]
+) -> Finding | None:
+    """Where SIGKILL came before anybody had listed who was there: by those whom the kernel tore down after it."""
+    kill = container.stop.kill
+    if kill is None or not torn_down or request.event.time_ns <= container.listed_ns < kill.event.time_ns:
+        return None
+    if container.told or main.comm.startswith(_OTHER_WAYS) or not container.stop.delivered(request):
+        return None
+    if any(m.asked or m.task.start_ns > request.event.time_ns for m in torn_down):
+        return None
+    found = sorted(torn_down, key=lambda m: (m.task.start_ns, m.task.pid))
+    return _kept_waiting(kill, main, request, found, Certainty.INFERRED)
 
 
 #: Who tells so many tells all; what was not seen of it the limiter has kept (500 records in advance, three a process).

@@ -21,7 +21,6 @@ from sigtrace.model.workload import Observation
 _RELAY_NS: Final = 2_000_000_000
 _ANSWER_NS: Final = 1_000_000_000
 _ASKED_NS: Final = 60_000_000_000
-_FAULTS: Final = frozenset({"SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +34,6 @@ class Judgement:
     hook: PreStop | None = None
     origin: Task | None = None
     """whose end it passed on"""
-
-
-def is_fault(signo: int) -> bool:
-    """Whether a program that does something wrong gets it."""
-    return signals.name(signo) in _FAULTS
 
 
 def is_own_doing(sent: Observation | None, task: Task, signo: int) -> bool:
@@ -114,10 +108,14 @@ def _died(
     """Of another signal than SIGKILL."""
     event, stop = exit_.event, container.stop
     task = event.task or Task(0, 0)
-    if is_fault(signo) and is_own_doing(stop.last, task, signo):
+    if signals.is_fault(signo) and is_own_doing(stop.last, task, signo):
         return Judgement("crashed", "abort-as-pid1" if _aborted(container, event) else "fatal-signal", request, hook)
     if request is None or request.event.signo != signo:
-        if stop.last is None or stop.last.event.signo != signo or (stop.last.event.sender is None and is_fault(signo)):
+        if (
+            stop.last is None
+            or stop.last.event.signo != signo
+            or (stop.last.event.sender is None and signals.is_fault(signo))
+        ):
             return Judgement("crashed", "fatal-signal", request, hook)
         request = stop.last  # an unusual one to stop with, but somebody sent it and it did
     if request.event.disposition is Disposition.HANDLER:

@@ -11,7 +11,7 @@ from sigtrace.detectors.base import ProcessKey, Timers
 from sigtrace.detectors.container import Container, Member
 from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.ends import end_of, main_ended, slowest, was_killed
-from sigtrace.detectors.forwarding import at_work, exited_first
+from sigtrace.detectors.forwarding import at_work, exited_first, kept_waiting_unlisted
 from sigtrace.detectors.judge import Judgement, judge
 from sigtrace.detectors.pods import SCOPE_NS, Pods
 from sigtrace.detectors.senders import role_of
@@ -181,6 +181,12 @@ class Shutdowns:
             outcome, cause = "incomplete", "main-exited-first"
             finding = exited_first(exit_, container, ending.main, judgement.request, torn_down)
             if finding:
+                self.found(finding)
+                yield finding
+        if (outcome, cause) == ("escalated", "slow") and judgement.request:
+            finding = kept_waiting_unlisted(container, ending.main, judgement.request, torn_down)
+            if finding:
+                cause = "not-forwarded"
                 self.found(finding)
                 yield finding
         yield self._story(ending, outcome, cause, waited=waited)

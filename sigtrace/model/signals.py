@@ -30,6 +30,9 @@ _STOPPING = frozenset({19, 20, 21, 22})
 STOP_SIGNALS = frozenset({SIGHUP, SIGINT, SIGQUIT, SIGTERM})
 
 
+_FAULTS = frozenset({SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS})
+
+
 class DefaultAction(StrEnum):
     """What the kernel does with a signal at SIG_DFL."""
 
@@ -91,6 +94,11 @@ def default_action(signo: int) -> DefaultAction:
 def is_fatal(signo: int) -> bool:
     """Whether its default action ends the process."""
     return default_action(signo) in (DefaultAction.TERMINATE, DefaultAction.CORE)
+
+
+def is_fault(signo: int) -> bool:
+    """Whether a program that does something wrong gets it."""
+    return signo in _FAULTS
 
 
 def mask_signals(mask: int) -> list[int]:

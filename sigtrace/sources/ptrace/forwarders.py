@@ -49,6 +49,7 @@ class Forwarders:
     def __init__(self) -> None:
         self._children: dict[tuple[int, int], int] = {}
         self._told: dict[tuple[int, int], int] = {}
+        self._pended: dict[tuple[int, int], int] = {}
 
     def look(self, main: Process, waits: int) -> int:
         """The pid of its child, which is to be traced, if the main process is one; else 0. ``waits``: for these now."""
@@ -58,8 +59,20 @@ class Forwarders:
             if len(children) == 1:
                 if len(self._children) > 10_000:
                     self._children.clear()
+                    self._pended.clear()
                 self._children[key] = children[0]
         return self._children.get(key, 0)
+
+    def stays(self, main: Process, pends: int) -> int:
+        """Which of the signals in its queue, bit (signo - 1), are to be told: a forwarder's if two looks found them.
+
+        What it takes in between is told by its child, and would be told twice.
+        """
+        key = main.task.key
+        if key not in self._children:
+            return pends
+        before, self._pended[key] = self._pended.get(key, 0), pends
+        return pends & before
 
     def own(self, generate: Event, main: Process) -> Event | None:
         """The forwarder's own signal_generate, of that which its child gets from it; None if it is no forwarder's."""

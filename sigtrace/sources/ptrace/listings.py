@@ -119,6 +119,8 @@ class Listings:
                     self.untraced.append(child)
             held = seen.masks.blocked & (self.stop_signals | STOP_SIGNALS) or seen.stopped or pends
             (self._close.add if held else self._close.discard)(seen.task.pid)
+            # After held: what may stay is looked at again soon.
+            pends = self.forwarders.stays(seen, pends)
             new = pends & ~self._pends.get(key, 0)
             self._pends[key] = pends
             base = base_event(seen, now_ns, wall_ns, watched=key in mains and not seen.init)

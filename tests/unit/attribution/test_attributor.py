@@ -133,6 +133,38 @@ def test_an_init_below_its_parents_container_is_nested(attributor):
     assert observation.workload.container_id == ID
 
 
+@pytest.mark.parametrize("later", [Kind.EXEC, Kind.SIGNAL_GENERATE, Kind.TASK, Kind.EXIT])
+def test_a_sandbox_that_an_outsider_adopts_makes_no_container_of_its_unit(attributor, later):
+    started = dataclasses.replace(event(UNIT, UNIT, kind=Kind.EXEC), ns_init=True)
+    assert not attributor.observe(started).main
+    adopted = attributor.observe(event(UNIT, ROOT, init=True, kind=later))
+    assert not adopted.event.container_init
+    assert not adopted.main
+    assert adopted.workload.kind is WorkloadKind.UNIT
+
+
+def test_what_comes_and_goes_deep_below_a_container_takes_nothing_from_it(attributor):
+    attributor.observe(event(BOX, LAB, init=True, kind=Kind.EXEC))
+    parent = BOX
+    for n in range(1000, 1010):
+        attributor.observe(mkdir(n, parent, "n" * 250))
+        parent = n
+    deep = attributor.observe(event(1009, 1009))
+    assert deep.workload.cgroup_id == BOX
+    attributor.observe(Event(1, 1, Kind.CGROUP_RMDIR, cgroup_id=1009))
+    attributor.observe(mkdir(1010, 1008, "x"))
+    assert attributor.observe(event(1010, 1010)).workload.cgroup_id == BOX
+    assert attributor.observe(event(BOX, LAB)).workload.kind is WorkloadKind.CONTAINER
+
+
+def test_a_runtimes_stage_that_leaves_its_own_cgroup_begins_a_container(attributor):
+    stage = dataclasses.replace(event(LAB, LAB, kind=Kind.EXEC), ns_init=True)
+    assert not attributor.observe(stage).main
+    entered = attributor.observe(event(BOX, LAB, init=True, kind=Kind.EXEC))
+    assert entered.main
+    assert entered.workload.kind is WorkloadKind.CONTAINER
+
+
 def test_an_init_below_its_parents_lab_container_is_nested_too(attributor):
     attributor.observe(event(BOX, LAB, init=True))
     inner = dataclasses.replace(

@@ -81,6 +81,33 @@ def test_a_mkdir_below_an_unknown_parent_waits_for_a_walk(tree):
     assert cgroups.path(number(tree / "a/b"), 0) == "/a/b"
 
 
+def test_what_lies_too_deep_goes_by_what_is_above_it(tree):
+    cgroups = walked(tree)
+    parent, name = number(tree / "a"), "n" * 250
+    for n in range(1000, 3000):
+        cgroups.made(n, parent, name)
+        parent = n
+    deepest = cgroups.path(1003, 0)
+    assert deepest == "/a" + f"/{name}" * 4
+    assert {cgroups.path(n, 0) for n in range(1003, 3000)} == {deepest}
+    assert cgroups.own_path(1003) == deepest
+    assert cgroups.own_path(1004) is None
+    assert cgroups.id_of(deepest) == 1003
+    cgroups.made(3000, 2999, "b")  # short again, and still none that the agent could tell from its cousins
+    assert cgroups.path(3000, 0) == deepest
+    assert sum(len(path) for path in set(cgroups._paths.values())) < 5_000
+
+
+def test_a_walk_gives_what_lies_too_deep_the_path_of_what_is_above_it(tree):
+    top = tree / "a" / ("n" * 250) / ("n" * 250) / ("n" * 250) / ("n" * 250)
+    deep = top / ("n" * 250) / "b"
+    deep.mkdir(parents=True)
+    cgroups = walked(tree)
+    shown = str(top)[len(str(tree)) :]
+    assert cgroups.path(number(top), 0) == cgroups.path(number(deep), 0) == shown
+    assert cgroups.id_of(shown) == number(top)
+
+
 def test_a_removed_cgroup_is_remembered_for_events_that_are_still_to_come(tree):
     cgroups = walked(tree)
     cgroups.removed(number(tree / "a/b/c"))

@@ -139,6 +139,13 @@ def test_after_its_end_a_new_init_in_the_same_cgroup_is():
     assert told(INIT, seen(Kind.EXIT, INIT.task, init=True), again) == [True, True, True]
 
 
+def test_an_init_that_was_there_at_its_end_is_not():
+    ended = Event(90, 90, Kind.EXIT, INIT.task, ns_init=True, container_init=True)
+    entered = seen(Kind.EXIT, task(40, start=50, ns_pid=1), init=True)
+    again = seen(Kind.EXEC, task(10, start=95, ns_pid=1), init=True)
+    assert told(INIT, ended, entered, entered, again) == [True, True, False, False, True]
+
+
 def test_an_end_without_a_beginning_is_told_once():
     exited = seen(Kind.EXIT, INIT.task, init=True)
     assert told(exited, PROBE) == [True, False]

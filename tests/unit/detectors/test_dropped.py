@@ -189,6 +189,23 @@ def test_what_was_blocked_and_delivered_without_a_handler_is_a_late_drop_if_pid_
     assert len(told(*late, BOX.exit(2 * S + 5 * MS, KILLED), until=9 * S)) == 1
 
 
+@pytest.mark.parametrize("signo", [4, 5, 6, 7, 8, 11, 31])
+def test_a_fault_whose_core_takes_its_time_is_no_late_drop(signo):
+    fault = BOX.deliver(S, signo, disposition=Disposition.DEFAULT, si_code=1)
+    assert not told(fault, until=9 * S)
+    assert not told(fault, BOX.exit(4 * S, killed_by(signo | 0x80)), until=9 * S)
+    sent = BOX.deliver(S, signo, disposition=Disposition.DEFAULT, si_code=0)
+    assert [f.cause for f in told(sent, until=9 * S)] == ["late-drop"]
+    held = BOX.deliver(S, signo, disposition=Disposition.DEFAULT, si_code=1, ptraced=True)
+    assert len(told(held, until=9 * S)) == 1
+
+
+def test_a_sigkill_of_a_timer_is_dropped_because_it_comes_from_inside():
+    (finding,) = told(BOX.signal(S, signals.SIGKILL, sender=None, si_code=-2, **DROPPED), until=9 * S)
+    assert (finding.cause, finding.severity) == ("from-inside", Severity.INFO)
+    assert finding.message.startswith("SIGKILL to PID 1")
+
+
 def test_a_late_delivery_to_a_handler_is_no_drop():
     assert not told(BOX.term(S, **BLOCKED), BOX.deliver(2 * S), until=9 * S)
 

@@ -24,10 +24,12 @@ from tests.unit.detectors.events import (
     S,
     exited,
     findings,
+    story,
 )
 
 BOX = Container()
 WORKER = BOX.child(comm="gunicorn")
+LATE = BOX.child(3, comm="gunicorn", start_ns=2 * S)
 
 
 def not_forwarded(*steps):
@@ -62,6 +64,16 @@ def test_who_told_nobody_and_waited_for_sigkill_kept_them_waiting(argv, certaint
     assert "gunicorn (pid 2) was never told, and it waited for them until SIGKILL came" in finding.message
 
 
+def test_where_nobody_was_listed_in_time_those_who_were_torn_down_were_kept_waiting():
+    """A machine so busy that SIGKILL came before the listing."""
+    shutdown, found = story(waits(listed=False), until=99 * S)
+    (finding,) = [f for f in found if f.code == "signal-not-forwarded"]
+    assert (finding.cause, finding.certainty) == ("main-kept-waiting", Certainty.INFERRED)
+    assert "gunicorn (pid 2) was never told" in finding.message
+    assert (shutdown.outcome, shutdown.cause) == ("escalated", "not-forwarded")
+    assert "signal-not-forwarded" in shutdown.findings
+
+
 def told(task=WORKER, at=S + 30 * MS, sender=BOX.init, **fields):
     return BOX.term(at, sender, task=task, **HANDLED | fields)
 
@@ -77,7 +89,10 @@ def told(task=WORKER, at=S + 30 * MS, sender=BOX.init, **fields):
         ("it still pends", waits(BLOCKED, listed=False)),
         ("nobody was there", waits(others=())),
         ("only an operator's shell was there", waits(others=(BOX.guest(comm="bash", argv=("bash",)),))),
-        ("nobody knows who was there", waits(listed=False)),
+        ("nobody was listed, nor torn down", waits(listed=False, others=())),
+        ("one was told, and nobody listed", waits(listed=False, others=(WORKER, BOX.child(2)), between=[told()])),
+        ("who was torn down came after the stop", waits(listed=False, others=(LATE,))),
+        ("nginx tells by a channel, and nobody was listed", waits(listed=False, comm="nginx")),
         ("nginx tells by a channel", waits(comm="nginx")),
         ("apache tells by a pipe", waits(comm="apache2")),
         ("php-fpm too", waits(comm="php-fpm8.2")),
