@@ -57,10 +57,14 @@ static __always_inline s32 code_of(struct kernel_siginfo *info)
 }
 
 /* Whether a siginfo's code says that a process made it by a system call. Timers and I/O (F_SETSIG, aio) signal from an
- * interrupt, on the time of whoever happens to run. */
-static __always_inline bool is_by_call(s32 code)
+ * interrupt, on the time of whoever happens to run. By arithmetic: each branch would double the verifier's ways. */
+#define BY_INTERRUPT (1ULL << -SI_TIMER | 1ULL << -SI_ASYNCIO | 1ULL << -SI_SIGIO | 1ULL << -SI_ASYNCNL)
+
+static __always_inline u64 is_by_call(s32 code)
 {
-	return code <= 0 && code != SI_TIMER && code != SI_ASYNCIO && code != SI_SIGIO && code != SI_ASYNCNL;
+	u64 n = -(s64)code;
+
+	return ~(n >> 63 | (BY_INTERRUPT >> (n & 63) & ~nonzero(n >> 6))) & 1;
 }
 
 /* Whether `current` sent it: a siginfo made by a system call, or cgroup.kill,
@@ -149,6 +153,7 @@ static __noinline int tell_generate(struct task_struct *target, struct kernel_si
 	draft->info = info;
 	/* From here on `sent` and `info` are read back from the draft, where the verifier forgets what it knew of them:
 	 * it goes through the rest once, not once for each way that led here. */
+	signo = *(volatile u8 *)&draft->signo;
 	draft->flags = flag_if(F_SENDER, sent);
 	draft->flags |= fill_task(target, &draft->target) | signal_flags(target, signo) | flag_if(F_GROUP, group);
 	if (draft->flags & F_SENDER) {

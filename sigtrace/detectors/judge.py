@@ -130,11 +130,18 @@ def _followed(exit_: Event, status: WaitStatus, request: Observation) -> bool:
 
 
 def _asked(container: Container, exit_: Event, status: WaitStatus) -> Observation | None:
-    """A signal from a terminal, or from inside, that the main process took and passed on as 128 + n."""
+    """A signal from a terminal, or from inside (kubectl exec … kill 1), that the main process took and ended by.
+
+    It passed that on as 128 + n; or it was SIGTERM, which a command that had entered sent just before.
+    """
     last = container.stop.last
-    if last is None or status.code != 128 + last.event.signo or exit_.time_ns - last.event.time_ns > _ASKED_NS:
+    if last is None or exit_.time_ns - last.event.time_ns > _ASKED_NS:
         return None
     event = last.event
+    if status.code != 128 + event.signo:
+        late = exit_.time_ns - event.time_ns > _ANSWER_NS
+        if late or last is not container.from_entry or is_sent_otherwise(last):
+            return None
     return last if event.disposition is Disposition.HANDLER or event.waited or event.blocked else None
 
 

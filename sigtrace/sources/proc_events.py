@@ -100,7 +100,8 @@ class Scan:
                 events += self._end(pid, None, now_ns)
                 known = None
             if known is None:
-                events.append(ProcEvent(What.FORK, now_ns, pid, pid, seen.parent))
+                # At its start, however late we look: that and its number are who it is.
+                events.append(ProcEvent(What.FORK, seen.start_ns, pid, pid, seen.parent))
             if not seen.zombie and (known is None or known.face != seen.face):
                 events.append(ProcEvent(What.EXEC, now_ns, pid, pid))
             if seen.zombie and not (known and known.zombie):

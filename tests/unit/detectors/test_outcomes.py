@@ -252,3 +252,33 @@ def test_who_ends_within_the_longer_time_that_its_runtime_gave_was_asked(status)
     box = Container(grace_limit_s=10.0)
     shutdown = shutdown_of(box.term(S, **HANDLED), box.deliver(S + 1), box.exit(46 * S, status))
     assert (shutdown.outcome, shutdown.grace_s) == ("graceful", 45.0)
+
+
+#: It knows no hooks, as Docker.
+PODMAN = Container(3, runtime="podman")
+
+
+@pytest.mark.parametrize("status", [exited(0), exited(1), exited(143)])
+def test_a_sigterm_from_inside_that_was_handled_asked_it_to_end(status):
+    """`kubectl exec … kill 1`, the usual way to have a container started again."""
+    kill = PODMAN.guest(comm="kill")
+    shutdown, found = story(PODMAN.exec(2, kill), PODMAN.term(S, kill, **HANDLED), PODMAN.exit(S + 20 * MS, status))
+    assert (shutdown.outcome, shutdown.stop_signo) == ("graceful", signals.SIGTERM)
+    assert shutdown.requested_by is SenderRole.SAME_CONTAINER
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [PODMAN.term(S, PODMAN.child(), **HANDLED), PODMAN.exit(S + MS, exited(1))],  # its own idea
+        [PODMAN.term(S, PODMAN.guest(), **HANDLED), PODMAN.exit(S + 5 * S, exited(1))],  # long after
+        [
+            PODMAN.signal(S, signals.number("HUP"), PODMAN.guest(), **HANDLED),
+            PODMAN.exit(S + MS, exited(1)),
+        ],  # a reload
+        [PODMAN.term(S, PODMAN.guest(), **IGNORED), PODMAN.exit(S + MS, exited(1))],
+    ],
+)
+def test_not_every_signal_from_inside_did(steps):
+    assert verdict(PODMAN.exec(2, PODMAN.guest()), *steps) == ("crashed", "exit-status")
