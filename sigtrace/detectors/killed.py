@@ -194,7 +194,9 @@ def _message(container: Container, kill: Observation, killing: Killing, count: i
     how = "ended it through cgroup.kill" if mechanism_of(kill, oom=False) is Mechanism.CGROUP_KILL else "sent SIGKILL"
     if killing.request is None:
         to = "" if kill.main else f" to {victim}"
-        return f"{who_sent(kill)} {how}{to}; not the OOM killer{_before(container, kill)}{more}"
+        # Without a siginfo (ptrace) nobody knows who sent it, and not of every OOM kill that it was one.
+        memory = "whether it was the OOM killer was not seen" if event.info is None else "not the OOM killer"
+        return f"{who_sent(kill)} {how}{to}; {memory}{_before(container, kill)}{more}"
     request = killing.request
     after_s = (event.time_ns - request.event.time_ns) / 1e9
     after = "right" if after_s < _AT_ONCE_S else f"{after_s:.1f} s"

@@ -96,9 +96,7 @@ def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) ->
                 notes.append(codes.OUTCOMES["escalated"].causes[shutdown.cause or codes.UNKNOWN].meaning)
             lines += _row(style, event.wall_ns, f"{signals.name(event.signo)} → {_target(shutdown.main)}", *notes)
         elif event.kind is Kind.EXIT:
-            by_hand = shutdown.wait_status.signal == signals.SIGKILL and shutdown.outcome != "oom"
-            text = f"{shutdown.wait_status}{'; not the OOM killer' if by_hand else ''}"
-            lines += _row(style, event.wall_ns, text, *_beside(findings))
+            lines += _row(style, event.wall_ns, f"{shutdown.wait_status}{_memory(shutdown)}", *_beside(findings))
     lines += _rest(shutdown, style)
     telling = [f for f in findings if f.code in _TELLING]
     for finding in sorted(telling, key=lambda f: _TELLING.index(f.code))[:1]:
@@ -113,6 +111,15 @@ def _beside(findings: list[Finding]) -> list[str]:
     """What else was found of the main process, but for what the rows show already."""
     told = ("signal-not-forwarded", "signal-pending", "signal-ignored", "crashed", "stop-unanswered")
     return [f.message for f in findings if f.code in told]
+
+
+def _memory(shutdown: Shutdown) -> str:
+    """Whether an exit by SIGKILL was memory, where that is known: ptrace sees no sender, and not every OOM kill."""
+    if shutdown.wait_status.signal != signals.SIGKILL or shutdown.outcome == "oom":
+        return ""
+    kills = [e for e in shutdown.evidence if e.kind is Kind.SIGNAL_GENERATE and e.signo == signals.SIGKILL]
+    seen = any(e.info is not None for e in kills) or shutdown.outcome == "escalated"
+    return "; not the OOM killer" if seen else "; whether it was the OOM killer was not seen"
 
 
 #: Findings whose message says exactly why a stop signal did not end it.

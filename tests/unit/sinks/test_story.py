@@ -116,6 +116,16 @@ def test_every_story_tells_signals_and_exit_in_order_and_colours_nothing_else(na
     assert [plain(line) for line in lines_of(Container(), name, COLOUR)] == lines
 
 
+def test_the_oom_killer_is_denied_only_by_who_would_have_seen_it():
+    """A source that sees no siginfo (ptrace) may not have seen the OOM killer's hand either."""
+    box = Container()
+    shutdown, found = story(box.kill(S, None, info=None, si_code=None, outside=True), box.exit(S + MS, KILLED))
+    text = " ".join(" ".join(shutdown_story(shutdown, found, PLAIN)).split())
+    assert "not the OOM killer" not in text
+    assert "whether it was the OOM killer was not seen" in text
+    assert all("not the OOM killer" not in finding.message for finding in found)
+
+
 def test_the_oom_killer_is_not_denied_where_it_was_at_work():
     assert "not the OOM killer" not in " ".join(lines_of(Container(), "oom"))
 
