@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from sigtrace.model.event import Event, Kind, Task
 from sigtrace.sources import wire
-from sigtrace.sources.procfs import argv_of_process, with_argv
+from sigtrace.sources.cmdlines import Cmdlines, with_argv
 
 if TYPE_CHECKING:
     from sigtrace.sources._libbpf import Object
@@ -52,6 +52,7 @@ class Listings:
         self._all = bpf.attach("snapshot_tasks")
         self._zombies = bpf.attach("snapshot_zombies") if census else None
         self._signalfds = bpf.attach("snapshot_signalfds") if signalfds else None
+        self._cmdlines = Cmdlines()
         self._signalled: dict[tuple[int, int, int], int] = {}
         """(pid, start, signal) → when it last asked for a listing"""
         self._asked: dict[ProcessKey, Task] = {}
@@ -96,7 +97,7 @@ class Listings:
         found: list[Event] = []
         if self._asked and (last or now_ns - self._listed_ns >= self._apart_ns):
             asked, self._asked, self._listed_ns = self._asked, {}, now_ns
-            found = [with_argv(e) for e in self._members(asked, now_ns, wall_ns)]
+            found = self._cmdlines.complete(self._members(asked, now_ns, wall_ns))
         elif self._again and now_ns - self._listed_ns >= self._apart_ns:
             again = {key: task for key, (task, times) in self._again.items() if times[0] <= now_ns}
             for key in again:
@@ -133,7 +134,9 @@ class Listings:
         taken: dict[ProcessKey, int] = {}
         if self._signalfds is not None:
             taken = wire.decode_signalfds(self._bpf.iterate(self._signalfds))
-        return [with_argv(e) if _has_a_say(e) else e for e in (_with_signalfds(e, taken) for e in events)]
+        events = [_with_signalfds(e, taken) for e in events]
+        argv = self._cmdlines.of([(e.task, e.argv_len) for e in events if e.task and _has_a_say(e)])
+        return [with_argv(e, argv.get(e.task.key)) if e.task else e for e in events]
 
     def _members(self, asked: dict[ProcessKey, Task], now_ns: int, wall_ns: int) -> list[Event]:
         """All of their PID namespaces; where the main process is no init, of its cgroup."""
@@ -197,7 +200,7 @@ class Listings:
         if parent.key not in self._argv:
             if len(self._argv) >= _PARENTS_MAX:
                 self._argv.clear()
-            self._argv[parent.key] = argv_of_process(parent, zombie.argv_len)
+            self._argv[parent.key] = self._cmdlines.of([(parent, zombie.argv_len)]).get(parent.key)
         return dataclasses.replace(zombie, parent=dataclasses.replace(parent, argv=self._argv[parent.key]))
 
 

@@ -29,16 +29,11 @@ def boot_id() -> str:
         return ""
 
 
-def with_argv(event: Event) -> Event:
-    """The TASK event with its process's argv, if it is still that process and /proc may be read."""
-    if event.task is None:
-        return event
-    argv = argv_of_process(event.task, event.argv_len)
-    return dataclasses.replace(event, task=dataclasses.replace(event.task, argv=argv)) if argv else event
-
-
 def argv_of_process(task: Task, argv_len: int) -> tuple[str, ...] | None:
-    """Its argv, if /proc may be read and the pid is still this process's. ``argv_len``: bytes of its arguments."""
+    """Its argv, if /proc may be read and the pid is still this process's. ``argv_len``: bytes of its arguments.
+
+    It may wait for ever (cmdlines.py).
+    """
     try:
         with open(f"/proc/{task.pid}/cmdline", "rb") as f:
             raw = f.read(TEXT_LEN + 1)

@@ -305,7 +305,7 @@ def test_a_census_that_is_refused_reaps_nobody(kernel):
 
 def test_a_parents_argv_is_read_once(kernel, monkeypatch):
     read = []
-    monkeypatch.setattr("sigtrace.sources.listing.argv_of_process", lambda task, _n: read.append(task.pid) or ("app",))
+    monkeypatch.setattr("sigtrace.sources.cmdlines.argv_of_process", lambda task, _n: read.append(task.pid) or ("app",))
     kernel.zombies = [zombie(n) for n in range(1, 20)]
     events = listings(kernel, census=True).due([], 5 * S, WALL)
     assert {e.parent.argv for e in events} == {("app",)}

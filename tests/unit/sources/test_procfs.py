@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 from sigtrace.model.event import Event, Kind, Task
-from sigtrace.sources.procfs import Ancestry, with_argv
+from sigtrace.sources.cmdlines import Cmdlines
+from sigtrace.sources.procfs import Ancestry
 from sigtrace.sources.wire import TEXT_LEN
 
 TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def with_argv(event):
+    return Cmdlines().complete([event])[0]
 
 
 def start_of(pid):
