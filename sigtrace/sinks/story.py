@@ -83,6 +83,8 @@ def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) ->
     colour = _OUTCOMES.get(shutdown.outcome, "green")
     lines = _head(style, shutdown.wall_ns, shutdown.workload.title, headline(shutdown), colour)
     dropped = [f for f in findings if f.code == "signal-dropped"]
+    told = {(f.signo, f.cause): f.message for f in dropped}
+    """each once: of one that is told again, with how often, the last"""
     main = _which(shutdown.main)
     for event in shutdown.evidence:
         if event.kind is Kind.SIGNAL_GENERATE and event.signo == signals.SIGKILL:
@@ -90,7 +92,7 @@ def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) ->
             lines += _row(style, event.wall_ns, f"SIGKILL → {main}{how}{_over(shutdown)}", _sender(event))
         elif event.kind is Kind.SIGNAL_GENERATE:
             notes = [_sender(event)]
-            notes += [f.message for f in dropped if f.signo == event.signo]
+            notes += [told.pop(key) for key in list(told) if key[0] == event.signo]
             exact = any(f.code in _EXACT for f in findings)
             if not dropped and not exact and shutdown.outcome == "escalated":
                 notes.append(codes.OUTCOMES["escalated"].causes[shutdown.cause or codes.UNKNOWN].meaning)
@@ -130,7 +132,8 @@ def _over(shutdown: Shutdown) -> str:
     """Whether the time was up."""
     if not shutdown.grace_s:
         return ""
-    if shutdown.cause in ("grace-shortened", "pre-stop-overran"):
+    shortened = shutdown.grace_limit_s is not None and shutdown.grace_s < shutdown.grace_limit_s - 1
+    if shortened or shutdown.cause in ("grace-shortened", "pre-stop-overran"):
         limit = f" of {shutdown.grace_limit_s:g} s" if shutdown.grace_limit_s else ""
         return f" {after(shutdown.grace_s)}{limit}"
     return f"; the grace period was over {after(shutdown.grace_s)}"
