@@ -11,6 +11,7 @@ from sigtrace.detectors.entered import PreStop, hook_before, hook_that_stopped
 from sigtrace.detectors.forwarding import told_nobody
 from sigtrace.detectors.killers import cause_of_kill
 from sigtrace.detectors.pending import why_pending
+from sigtrace.detectors.shell import SHELLS
 from sigtrace.detectors.stop import is_sent_otherwise
 from sigtrace.model import codes, signals
 from sigtrace.model.event import Disposition, Event, Task
@@ -203,6 +204,8 @@ def _by_default(container: Container, death: Observation, request: Observation) 
     status, task = death.event.wait_status, death.event.task
     if status is None or task is None or status.signal != request.event.signo:
         return False
+    if task.comm in SHELLS and any(container.handled.values()):
+        return False  # a shell in front (dumb-init sh -c …, tini -g): what it ran had heard it, too
     return container.handled.get(task.key) is not True
 
 

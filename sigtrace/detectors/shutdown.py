@@ -262,6 +262,12 @@ def _certainty_of(judgement: Judgement) -> Certainty:
     return Certainty.INFERRED if judgement.origin else Certainty.OBSERVED
 
 
+def _asked_in_vain(judgement: Judgement) -> str:
+    """Of one that failed by itself: whatever it was asked, it had not heard."""
+    request = judgement.request
+    return f"it had not heard {signals.name(request.event.signo)}" if request else "nobody had asked"
+
+
 def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
     """The main process's own crash."""
     status = exit_.event.wait_status or WaitStatus(0)
@@ -269,12 +275,14 @@ def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
     text = {
         "fatal-signal": f"{what_of(main)} died of a fault: {status}",
         "abort-as-pid1": f"{what_of(main)} called abort(): as PID 1 it is spared SIGABRT, so it ended with {status}",
-        "exit-status": f"{what_of(main)} ended by itself with {status}, and nobody had asked",
+        "exit-status": f"{what_of(main)} ended by itself with {status}, and {_asked_in_vain(judgement)}",
         codes.UNKNOWN: f"{what_of(main)} ended with {status}; whether it had been asked to is not known",
         **({"exit-status": "the runtime could not start the program"} if main.comm.startswith("runc:[") else {}),
     }.get(cause, f"{what_of(main)} ended with {status}")
     if judgement.origin:
+        signo = status.code - 128
         text = f"{what_of(main)} ended with {status}: it passed on the end of {name_of(judgement.origin)}"
+        text += f", which {signals.name(signo)} had ended" if signo > 0 else ""
     return finding_on(
         exit_,
         "crashed",

@@ -79,7 +79,8 @@ _CODES = (
             Cause(
                 "late-drop",
                 "the signal was blocked at first, and was dropped when PID 1 unblocked it: it had no handler by then",
-                "install the handler before the signal is unblocked",
+                "a handler for the signal that is there when it is unblocked (in Node process.on('SIGTERM')), or an "
+                "init as PID 1 (tini, docker run --init)",
                 ERROR,
             ),
             Cause(

@@ -83,16 +83,14 @@ def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) ->
     colour = _OUTCOMES.get(shutdown.outcome, "green")
     lines = _head(style, shutdown.wall_ns, shutdown.workload.title, headline(shutdown), colour)
     dropped = [f for f in findings if f.code == "signal-dropped"]
-    told = {(f.signo, f.cause): f.message for f in dropped}
-    """each once: of one that is told again, with how often, the last"""
     main = _which(shutdown.main)
     for event in shutdown.evidence:
         if event.kind is Kind.SIGNAL_GENERATE and event.signo == signals.SIGKILL:
             how = " through cgroup.kill" if event.info is Info.NOINFO and not event.group else ""
-            lines += _row(style, event.wall_ns, f"SIGKILL → {main}{how}{_over(shutdown)}", _sender(event))
+            lines += _row(style, event.wall_ns, f"SIGKILL → {main}{how}{_over(shutdown, findings)}", _sender(event))
         elif event.kind is Kind.SIGNAL_GENERATE:
             notes = [_sender(event)]
-            notes += [told.pop(key) for key in list(told) if key[0] == event.signo]
+            notes += [f.message for f in dropped if f.signo == event.signo][-1:]  # told again with its last count
             exact = any(f.code in _EXACT for f in findings)
             if not dropped and not exact and shutdown.outcome == "escalated":
                 notes.append(codes.OUTCOMES["escalated"].causes[shutdown.cause or codes.UNKNOWN].meaning)
@@ -128,12 +126,15 @@ def _memory(shutdown: Shutdown) -> str:
 _EXACT: Final = ("signal-pending", "signal-not-forwarded", "signal-ignored")
 
 
-def _over(shutdown: Shutdown) -> str:
+#: Causes of a SIGKILL that came before the configured time was up.
+_EARLY: Final = ("grace-shortened", "pre-stop-overran")
+
+
+def _over(shutdown: Shutdown, findings: list[Finding]) -> str:
     """Whether the time was up."""
     if not shutdown.grace_s:
         return ""
-    shortened = shutdown.grace_limit_s is not None and shutdown.grace_s < shutdown.grace_limit_s - 1
-    if shortened or shutdown.cause in ("grace-shortened", "pre-stop-overran"):
+    if shutdown.cause in _EARLY or any(f.cause in _EARLY for f in findings):
         limit = f" of {shutdown.grace_limit_s:g} s" if shutdown.grace_limit_s else ""
         return f" {after(shutdown.grace_s)}{limit}"
     return f"; the grace period was over {after(shutdown.grace_s)}"

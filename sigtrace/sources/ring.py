@@ -71,7 +71,7 @@ class Ring:
         self.drained = True
         """whether the last read left nothing behind"""
 
-    def read(self, limit: int = 4096) -> list[Raw]:
+    def read(self, limit: int = 1024) -> list[Raw]:
         """The records that are complete, oldest first, at most ``limit``; up to the first that is still being written.
 
         They stay in the ring until :meth:`advance`.

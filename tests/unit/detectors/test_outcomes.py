@@ -282,3 +282,13 @@ def test_a_sigterm_from_inside_that_was_handled_asked_it_to_end(status):
 )
 def test_not_every_signal_from_inside_did(steps):
     assert verdict(PODMAN.exec(2, PODMAN.guest()), *steps) == ("crashed", "exit-status")
+
+
+@pytest.mark.parametrize(("fields", "outcome"), [(HANDLED, "graceful"), (BY_DEFAULT, "terminated")])
+def test_behind_an_init_that_tells_all_the_shell_in_front_is_not_the_program(fields, outcome):
+    """`dumb-init sh -c "app; true"`, `tini -g`: the shell dies of it, the program may handle it."""
+    shell, app = BOX.child(1, "sh"), BOX.child(2, "app", parent=BOX.child(1, "sh"))
+    told = [BOX.term(S + 1, BOX.init, task=shell, **BY_DEFAULT), BOX.term(S + 2, BOX.init, task=app, **fields)]
+    ends = [BOX.exit(S + MS, exited(0) if fields is HANDLED else TERM, app), BOX.exit(S + 2 * MS, TERM, shell)]
+    seen = [BOX.exec(1, BOX.init), BOX.exec(2, shell), BOX.exec(3, app)]
+    assert verdict(seen, BOX.term(S, **TAKEN), told, ends, BOX.exit(S + 3 * MS, exited(143)))[0] == outcome

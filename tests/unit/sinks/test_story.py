@@ -116,6 +116,39 @@ def test_every_story_tells_signals_and_exit_in_order_and_colours_nothing_else(na
     assert [plain(line) for line in lines_of(Container(), name, COLOUR)] == lines
 
 
+def text_of(*steps):
+    return " ".join(" ".join(shutdown_story(*story(*steps, until=99 * S), PLAIN)).split())
+
+
+def test_what_is_dropped_again_stands_in_its_story_once():
+    """An operator's kill, then the runtime's stop."""
+    box = Container(grace_limit_s=10.0)
+    stop = [box.term(9 * S, **DROPPED), box.kill(19 * S), box.exit(19 * S + MS, KILLED)]
+    text = text_of(box.term(S, BASH, **DROPPED), stop)
+    assert text.count("the kernel dropped SIGTERM") == 1
+    assert "at least 2 times" in text
+
+
+def test_a_time_that_was_cut_short_is_not_said_to_be_over():
+    box = Container(grace_limit_s=30.0)
+    text = text_of(box.term(S, **DROPPED), box.kill(3 * S), box.exit(3 * S + MS, KILLED))
+    assert "SIGKILL → PID 1 after 2.0 s of 30 s" in text
+    assert "was over" not in text
+
+
+def test_who_failed_after_a_signal_that_it_never_heard_was_asked():
+    text = text_of(Container().term(S, **DROPPED), Container().exit(2 * S, exited(3)))
+    assert "ended by itself with exit 3, and it had not heard SIGTERM" in text
+    assert "nobody had asked" not in text
+
+
+def test_of_an_end_that_was_passed_on_the_signal_is_told():
+    box = Container()
+    child = box.child()
+    text = text_of(box.exit(S, KILLED, child), box.exit(S + MS, exited(137)))
+    assert "it passed on the end of worker (pid 2), which SIGKILL had ended" in text
+
+
 def test_the_oom_killer_is_denied_only_by_who_would_have_seen_it():
     """A source that sees no siginfo (ptrace) may not have seen the OOM killer's hand either."""
     box = Container()
