@@ -74,6 +74,7 @@ def _keep(level: int, fmt: bytes, args: int) -> int:
 
 
 _printer = _PRINT(_keep)
+_silence = _PRINT(0)
 _vsnprintf = c.CDLL(None).vsnprintf
 # A va_list is passed as an address on x86-64 and on arm64 alike (an array there, a large struct here).
 _vsnprintf.argtypes = (c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p)
@@ -91,13 +92,17 @@ class Library:
             except AttributeError as e:
                 raise OSError(errno.ENOSYS, f"{SONAME} has no {name}; it is too old") from e
             function.restype, function.argtypes = restype, argtypes
-        self._so.libbpf_set_print(_printer)
+        self.say(aloud=True)
 
     def take_log(self) -> str:
         """What libbpf said since the last call."""
         log = "".join(_log)
         _log.clear()
         return log
+
+    def say(self, aloud: bool) -> None:
+        """Whether libbpf is to say anything from here on."""
+        self._so.libbpf_set_print(_printer if aloud else _silence)
 
     def call(self, name: str, *args: Any) -> int:
         """A call that returns an int or a pointer; raises LibbpfError if it failed."""
@@ -203,6 +208,17 @@ class Object:
         """Raises LibbpfError with the verifier's log."""
         self._library.take_log()
         self._library.call("bpf_object__load", self._handle)
+
+    def load_silently(self) -> bool:
+        """Whether it could be loaded; ``load`` of another object would tell why not.
+
+        For a thread beside others: each of the 4,000 lines libbpf has for a printer would ask for the interpreter.
+        """
+        self._library.say(aloud=False)
+        try:
+            return self._library.try_call("bpf_object__load", self._handle) == 0
+        finally:
+            self._library.say(aloud=True)
 
     def map(self, name: str) -> Map:
         """Of the loaded object, or the pinned one in its place."""

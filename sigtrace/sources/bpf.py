@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from sigtrace.errors import HostError
 from sigtrace.model.event import Event, Kind, Loss
 from sigtrace.model.hierarchy import Hierarchy
-from sigtrace.sources import wire
+from sigtrace.sources import ahead, wire
 from sigtrace.sources._libbpf import LibbpfError, Library
 from sigtrace.sources.base import Batch, Counts
 from sigtrace.sources.budgets import charge
@@ -103,7 +103,8 @@ class BpfSource:
         return bpf_refusals(host)
 
     def _make(self) -> Loaded:
-        return Loaded(Library(), self._options, self._hierarchy)
+        ready = ahead.take(self._options, self._hierarchy)
+        return Loaded(Library(), self._options, self._hierarchy, ready=ready)
 
     def _load(self) -> None:
         self._loaded = loaded = self._make()

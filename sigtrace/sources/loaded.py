@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-from importlib import resources
 from typing import Final
 
 from sigtrace.model.hierarchy import Hierarchy
@@ -17,6 +15,7 @@ from sigtrace.sources.listing import Listings
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.pins import About, Pins, digest_of
 from sigtrace.sources.places import Places
+from sigtrace.sources.prepare import opened, path_of
 from sigtrace.sources.procfs import last_possible_cpu
 from sigtrace.sources.ring import Ring
 from sigtrace.sources.unwanted import Unwanted
@@ -48,9 +47,11 @@ class Loaded:
         hierarchy: Hierarchy | None,
         name: str = "sigtrace.bpf.o",
         make: Callable[[Library, str], Object] = Object,
+        ready: Object | None = None,
     ) -> None:
-        """``name``: the object file; ``make``: opens it."""
+        """``name``: the object file; ``make``: opens it; ``ready``: it has been loaded already, with these options."""
         self._options = options
+        self._path = path_of(name)
         self._programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
         self._pins = Pins(options.pin) if options.pin else None
         self.cpus = library.call("libbpf_num_possible_cpus")
@@ -64,27 +65,18 @@ class Loaded:
         if self._pins:
             self._pins.lock()
         try:
-            with resources.as_file(resources.files("sigtrace.sources") / name) as path:
-                self.object = make(library, os.fspath(path))
-                self._set(hierarchy)
-                if self._pins is None or not self._resume(self._pins, os.fspath(path), hierarchy):
+            if ready is None:
+                self.object = opened(library, options, hierarchy, name, make)
+                if self._pins is None or not self._resume(self._pins, hierarchy):
                     self.object.load()
+            else:
+                self.object = ready
             self._open()
             if self._pins and not self.resumed:
-                self._pin(self._pins, os.fspath(path), hierarchy)
+                self._pin(self._pins, hierarchy)
         except BaseException:
             self.close()
             raise
-
-    def _set(self, hierarchy: Hierarchy | None) -> None:
-        options, bpf = self._options, self.object
-        bpf.set_constants(".rodata", options.constants(hierarchy))
-        bpf.set_max_entries("events", options.events_bytes)
-        bpf.set_max_entries("lives", options.lives_bytes)
-        bpf.set_max_entries("counts", options.counts)
-        bpf.set_autoload("process_fork", options.children)
-        bpf.set_autoload("snapshot_signalfds", options.signalfds)
-        bpf.set_max_entries("slots", self._cpu_ids)
 
     def _open(self) -> None:
         options, bpf = self._options, self.object
@@ -119,12 +111,12 @@ class Loaded:
 
     # ---- pins
 
-    def _digest(self, path: str, hierarchy: Hierarchy | None) -> bytes:
+    def _digest(self, hierarchy: Hierarchy | None) -> bytes:
         constants = self._options.constants(hierarchy)
         sizes = (self._options.events_bytes, self._options.lives_bytes, self._options.counts, self._cpu_ids)
-        return digest_of(path, constants, sizes, _HELD)
+        return digest_of(self._path, constants, sizes, _HELD)
 
-    def _resume(self, pins: Pins, path: str, hierarchy: Hierarchy | None) -> bool:
+    def _resume(self, pins: Pins, hierarchy: Hierarchy | None) -> bool:
         """Whether an agent before us, of this version and with these settings, left its programs running."""
         names = pins.names()
         if not names:
@@ -135,7 +127,7 @@ class Loaded:
             links = {name[5:]: pins.path("link", name[5:]) for name in names if name.startswith("link_")}
             self.object.resume(maps, programs, links)
             left = About.read(self.object.map("about"))
-            if left.digest == self._digest(path, hierarchy) and {*self._programs, "snapshot_tasks"} <= set(links):
+            if left.digest == self._digest(hierarchy) and {*self._programs, "snapshot_tasks"} <= set(links):
                 self.resumed = left
                 return True
         except (LibbpfError, ValueError):
@@ -146,7 +138,7 @@ class Loaded:
         pins.remove(names)
         return False
 
-    def _pin(self, pins: Pins, path: str, hierarchy: Hierarchy | None) -> None:
+    def _pin(self, pins: Pins, hierarchy: Hierarchy | None) -> None:
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         for name in _PINNED_MAPS:
             self.object.pin_map(name, pins.path("map", name))
@@ -155,7 +147,7 @@ class Loaded:
         for name in self.object.attached():
             self.object.pin_link(name, pins.path("link", name))
         # Last: what lacks it is half made, by an agent that was killed meanwhile.
-        self._about = About(self._digest(path, hierarchy), now, now)
+        self._about = About(self._digest(hierarchy), now, now)
         self._about.write(self.object.map("about"))
 
     def note_told(self, until_ns: int) -> None:

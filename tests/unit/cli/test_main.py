@@ -429,6 +429,16 @@ def test_a_configuration_comes_through_a_pipe_that_somebody_writes_to():
     assert json.loads(ran.stdout)["what"] == "signal-dropped"
 
 
+def test_an_interrupt_while_a_dataclass_is_imported_ends_with_0_too():
+    """Its code is text that goes through exec, and CPython remembers: it ended by SIGINT whatever our status was."""
+    code = (
+        "import sys; from sigtrace.cli import main; main._invoke = lambda _: exec('raise KeyboardInterrupt'); "
+        "sys.exit(main.main([]))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=PATIENCE_S)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+
+
 def test_an_empty_command_after_two_dashes_is_not_the_whole_node(run):
     """`trace -- $PROGRAM` with an unset variable."""
     status, out, err = run("trace", "--")

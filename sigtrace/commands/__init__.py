@@ -1,4 +1,7 @@
-"""What `watch` and `trace` do: they wire a capture to what prints it."""
+"""What `watch` and `trace` do: here the kernel is put to work, in watching.py and tracing.py is what it works for.
+
+Those import most of sigtrace, which takes about as long as the kernel needs to verify the programs.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +16,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from sigtrace.attribution.runtimes.base import SocketStatus
-from sigtrace.attribution.runtimes.sockets import find, probe
-from sigtrace.capture import FINISH_S, Capture, tell
-from sigtrace.detectors.base import Thresholds
-from sigtrace.errors import EXIT_FINDINGS, EXIT_OK, RunError
+from sigtrace.attribution.runtimes.sockets import find
+from sigtrace.errors import EXIT_OK, RunError
 from sigtrace.model.causes import Severity
 from sigtrace.model.event import Kind
 from sigtrace.model.filter import WorkloadFilter
-from sigtrace.model.workload import Observation
-from sigtrace.service.client import agent_socket, is_there
-from sigtrace.sinks.base import LineWriter, Sink
-from sigtrace.sinks.chosen import Filtered, Tally
-from sigtrace.sinks.jsonl import Jsonl
-from sigtrace.sinks.story import Story
-from sigtrace.sinks.style import Style
-from sigtrace.sinks.text import EventText
-from sigtrace.sources.command import Command
+from sigtrace.service.listening import agent_socket
+from sigtrace.sources import ahead
 from sigtrace.sources.options import BpfOptions
-from sigtrace.sources.procfs import boot_id, node_name
 
 if TYPE_CHECKING:
-    from sigtrace.export import Export
+    from sigtrace.attribution.runtimes.base import SocketStatus
+    from sigtrace.sinks.base import LineWriter
+    from sigtrace.sources.command import Command
 
-#: How long a command that was asked to end is still followed.
-_PATIENCE_S: Final = 1.0
-#: After the command of `trace -- CMD` has ended: its last events are reaped and freed by then.
-_LINGER_S: Final = 0.1
 SHOWN: Final = frozenset(
     {Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.EXIT, Kind.REAP, Kind.EXEC, Kind.OOM_KILL, Kind.LOST}
 )
@@ -80,6 +70,8 @@ def stop_signals() -> Iterator[Stop]:
 
 def ask_runtimes() -> list[SocketStatus]:
     """Each runtime's socket that is there, tried now."""
+    from sigtrace.attribution.runtimes.sockets import probe
+
     return [probe(socket) for socket in find()]
 
 
@@ -91,12 +83,6 @@ def nameless(chosen: WorkloadFilter, sockets: Sequence[str]) -> str:
         f"no runtime's socket was found, so names of pods and containers are unknown and {chosen.words} may match "
         "nothing: give --runtime-socket, or --container with the beginning of an id"
     )
-
-
-def _ready(capture: Capture, chosen: WorkloadFilter, sockets: Sequence[str]) -> None:
-    capture.ready()
-    if reason := nameless(chosen, sockets):
-        tell(reason)
 
 
 def until(stop: Stop, duration_s: float | None) -> Callable[[], bool]:
@@ -133,46 +119,38 @@ def watch(
     Of the agent on this node, if there is one; a capture of our own with ``local`` and where an option asks for what an
     agent has decided already.
     """
-    tally = Tally()
     agent = agent_socket()
     ours = local or backend != "auto" or zombie_after_s or unanswered_after_s or sockets or otlp
     options = BpfOptions(max_tracees=max_tracees, whole=whole)
     if zombie_after_s:
         options = dataclasses.replace(options, zombie_after_s=zombie_after_s)
-    thresholds = Thresholds(unanswered_after_s=unanswered_after_s) if unanswered_after_s else Thresholds()
     with stop_signals() as stop:
-        writer = LineWriter(sys.stdout, on_closed=stop.ask)
-        text = output != "json"
-        sink: Sink = Story(writer, Style.of(sys.stdout)) if text else Jsonl(writer, events=None, boot_id=boot_id())
-        sinks: list[Sink] = [Filtered(sink, chosen), Filtered(tally, chosen)]
-        if not ours and is_there(agent):
-            _follow_agent(agent, sinks, until(stop, duration_s))
-        else:
-            export = _export(otlp)
-            with Capture(backend, options, sinks, thresholds=thresholds, sockets=sockets) as capture:
-                if export:
-                    sinks += [Filtered(exported, chosen) for exported in export.sinks(capture)]
-                _ready(capture, chosen, sockets)
-                capture.run(until(stop, duration_s))
-                capture.finish()
-        finish_writing(writer)
-    return EXIT_FINDINGS if fail_on and tally.worst and tally.worst >= fail_on else EXIT_OK
+        following = not ours and _is_there(agent)
+        with contextlib.nullcontext() if following else ahead.loading(backend, options):
+            from sigtrace.commands import watching
+
+            return watching.watch(
+                stop,
+                output=output,
+                agent=agent if following else None,
+                backend=backend,
+                options=options,
+                duration_s=duration_s,
+                chosen=chosen,
+                fail_on=fail_on,
+                unanswered_after_s=unanswered_after_s,
+                sockets=sockets,
+                otlp=otlp,
+            )
 
 
-def _export(otlp: Mapping[str, Any] | None) -> Export | None:
-    if otlp is None:
-        return None
-    from sigtrace.export import Export  # its packages take a tenth of a second
+def _is_there(agent: str) -> bool:
+    """Whether an agent listens there. Where there is no such file, nothing needs to be imported to know it."""
+    if not os.path.exists(agent):
+        return False
+    from sigtrace.service.client import is_there
 
-    return Export(otlp, boot_id(), node_name())
-
-
-def _follow_agent(path: str, sinks: Sequence[Sink], done: Callable[[], bool]) -> None:
-    from sigtrace.service import follow
-
-    follow.verdicts(path, sinks, done=done, tell=tell, ready=lambda: tell(f"ready backend=agent socket={path}"))
-    for sink in sinks:
-        sink.close()
+    return is_there(agent)
 
 
 def trace(
@@ -191,13 +169,8 @@ def trace(
 ) -> int:
     """The events themselves; with ``argv`` those of that command's process tree. Returns the exit status."""
     mask = sum(1 << (signo - 1) for signo in set(signos)) if signos else (1 << 64) - 1
-    kinds = frozenset({Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.LOST}) if signos else SHOWN
-
-    def shown(observation: Observation) -> bool:
-        return observation.event.kind in kinds
-
     with stop_signals() as stop:
-        command = Command(argv) if argv else None
+        command = _forked(argv) if argv else None
         followed = (command.pid,) if command else (pid,) if pid else ()
         options = BpfOptions(
             signal_mask=mask,
@@ -210,45 +183,37 @@ def trace(
             events_bytes=(32 if everything else 4) << 20,
         )
         try:
-            writer = LineWriter(sys.stdout, room=100_000, on_closed=stop.ask)
-            sink: Sink
-            if output == "json":
-                sink = Jsonl(writer, events=shown, verdicts=False)
-            else:
-                sink = EventText(writer, Style.of(sys.stdout), shown)
-            with Capture(backend, options, [], sockets=sockets) as capture:
-                capture.sinks.append(Filtered(sink, chosen, None if chosen.is_open else capture.judged))
-                _ready(capture, chosen, sockets)
-                if command:
-                    command.release()
-                    _follow(command, capture, stop, duration_s)
-                else:
-                    capture.run(until(stop, duration_s))
-                capture.finish()
-            finish_writing(writer)
+            with ahead.loading(backend, options):
+                from sigtrace.commands import tracing
+
+                tracing.trace(
+                    stop,
+                    command,
+                    output=output,
+                    backend=backend,
+                    options=options,
+                    duration_s=duration_s,
+                    chosen=chosen,
+                    kinds=frozenset({Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.LOST}) if signos else SHOWN,
+                    sockets=sockets,
+                )
         finally:
             if command:
                 command.abandon()
     return command.status.code if command and command.status else EXIT_OK
 
 
-def _follow(command: Command, capture: Capture, stop: Stop, duration_s: float | None) -> None:
-    """Until the command has ended. A terminal's SIGINT it got itself; SIGTERM and SIGHUP to us are passed on."""
-    done = until(stop, duration_s)
-    capture.run(lambda: command.poll() or done())
-    if command.status is None and stop.signo in (signal.SIGTERM, signal.SIGHUP):
-        command.signal(stop.signo)
-    if stop.asked:
-        patience = time.monotonic() + _PATIENCE_S
-        capture.run(lambda: command.poll() or time.monotonic() > patience)
-    linger = time.monotonic() + _LINGER_S
-    capture.run(lambda: time.monotonic() > linger)
-    if not command.poll():
-        tell(f"the command (pid {command.pid}) still runs, no longer traced")
+def _forked(argv: Sequence[str]) -> Command:
+    """Before any thread of ours exists."""
+    from sigtrace.sources.command import Command
+
+    return Command(argv)
 
 
 def finish_writing(writer: LineWriter) -> None:
     """Raises RunError if the stream failed (a full disk); one that was closed is no failure."""
+    from sigtrace.capture import FINISH_S, tell
+
     left = writer.close(FINISH_S / 2)
     if writer.failure is not None:
         raise RunError(
