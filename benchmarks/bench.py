@@ -2,6 +2,7 @@
 """make bench: interleaved rounds of every load beside every tracer; one table, the targets, and JSON."""
 
 import argparse
+import compileall
 import dataclasses
 import json
 import os
@@ -116,6 +117,8 @@ def _prepare() -> None:
         if done.returncode:
             raise BenchError(f"cannot mount tracefs, which the peers need: {done.stderr.strip()}")
     build.build()
+    # As an installation does; where PYTHONDONTWRITEBYTECODE is set each start would compile 130 modules.
+    compileall.compile_dir(build.ROOT / "sigtrace", quiet=1)
     for other in bpfstats.others():
         _say(f"bench: WARNING every figure suffers from what is attached already: {other}")
 

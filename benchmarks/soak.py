@@ -168,7 +168,7 @@ class Soak:
                 series = await self.agent.scrape()
             except BenchError as error:
                 if not self.agent.is_alive:
-                    raise
+                    raise BenchError(self.agent.last_words) from error
                 self.failures.append(f"at {self._now_s:.0f} s: {error}")
                 continue
             lost = sum(n for name, n in series.items() if name.startswith("sigtrace_event_lost_total"))

@@ -127,6 +127,12 @@ class Agent:
         """Whether it has not ended."""
         return self._process is not None and self._process.returncode is None and Path(f"/proc/{self.pid}").exists()
 
+    @property
+    def last_words(self) -> str:
+        """Why it is not there, as far as it is known."""
+        status = self._process.returncode if self._process else None
+        return f"the agent has ended with {status}: {' / '.join(self.said[-3:])}"
+
     async def _read(self) -> None:
         assert self._process
         assert self._process.stdout
@@ -208,7 +214,7 @@ def sample(agent: Agent, at_s: float, stops: int) -> Sample:
         threads = len(os.listdir(f"/proc/{agent.pid}/task"))
         cpu_ns = agent.cpu_ns()
     except OSError as error:
-        raise BenchError(f"the agent has ended: {' / '.join(agent.said[-3:])}") from error
+        raise BenchError(agent.last_words) from error
     types = Counter(told.record["type"] for told in agent.told)
     return Sample(
         at_s, sizes["Rss"], sizes["Pss"], descriptors, threads, cpu_ns, types["shutdown"], types["finding"], stops

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sigtrace import __version__
-from sigtrace.agent._malloc import use_one_arena
+from sigtrace.agent._malloc import give_back, tune
 from sigtrace.agent.audits import audits
 from sigtrace.agent.exporters import Exporters
 from sigtrace.agent.handover import Handover
@@ -199,6 +199,7 @@ class Agent:
                 self._reload()
             elif signo:
                 return signo
+            give_back()
         return 0
 
     def _end(self, capture: Capture, pipeline: threading.Thread) -> int:
@@ -287,7 +288,7 @@ def run(settings: Settings, reload: Callable[[], Settings]) -> int:
         try:
             if replaced := lock.take(replace=settings.replace):
                 log("took over", pid=replaced)
-            use_one_arena()
+            tune()
             return Agent(settings, reload, log).run(signals)
         finally:
             lock.release()

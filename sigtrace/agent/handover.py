@@ -10,7 +10,7 @@ from sigtrace.model.finding import Verdict
 from sigtrace.service.log import Log
 from sigtrace.service.store import Store
 from sigtrace.sinks.base import Sink
-from sigtrace.sinks.marks import Marks, Way
+from sigtrace.sinks.marks import Marks, Way, key_of
 from sigtrace.sinks.metrics.bookkeeping import Metrics
 from sigtrace.sinks.metrics.leaving import Leaving
 from sigtrace.sinks.once import Once, Told
@@ -25,7 +25,11 @@ class Handover:
         self._told = Told(boot_id)
         self._boot_id = boot_id
         self._metrics = metrics
-        self.counted = Leaving(metrics, lambda verdicts: self._marks.add(verdicts, Way.COUNTED))
+        self.counted = Leaving(
+            metrics,
+            lambda verdict: key_of(boot_id, verdict),
+            (lambda keys: self._marks.add_keys(keys, Way.COUNTED)) if path else None,
+        )
         self.close = self._marks.close
 
     def once(self, told: Iterable[Sink], exported: Sink) -> list[Sink]:

@@ -14,7 +14,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import IntFlag
 from typing import Final
 
@@ -105,9 +105,13 @@ class Marks:
 
     def add(self, verdicts: Iterable[Verdict], way: Way) -> None:
         """These have gone this way."""
+        if self._path is not None:
+            self.add_keys([key_of(self._boot_id, verdict) for verdict in verdicts], way)
+
+    def add_keys(self, keys: Collection[str], way: Way) -> None:
+        """Those with these keys have."""
         if self._path is None:
             return
-        keys = [key_of(self._boot_id, verdict) for verdict in verdicts]
         with self._lock:
             for key in keys:
                 self._add(key, way)

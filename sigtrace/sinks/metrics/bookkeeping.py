@@ -121,8 +121,10 @@ class Metrics:
         if event.kind is Kind.LOST:
             if event.loss is not None:
                 self._lost[event.loss] += event.count
-        else:
-            self._containers.observe(observation)
+            return
+        self._containers.observe(observation)
+        if event.kind is Kind.CGROUP_RMDIR and self._containers.has(event.cgroup_id):
+            self._repeats.gone(event.cgroup_id, event.time_ns)
 
     def known(self, verdict: Verdict, *, again: bool = False) -> None:
         """An agent before us counted it: what a fold adds to it is what counts. ``again``: see Repeats.known."""
@@ -240,6 +242,7 @@ class Metrics:
                 if one := self._containers.known(cgroup):
                     one.given.add_exits(status, count)
         self._containers.expire(now_ns)
+        self._repeats.expire(now_ns)
 
     def _live_counts(self, now_ns: int) -> dict[int, Totals]:
         """What the kernel's tables hold of each container now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Final
 
@@ -21,12 +21,19 @@ _ROOM: Final = 4096
 class Leaving:
     """A :class:`sigtrace.sinks.base.Sink` in front of the metrics; what collects is for any thread."""
 
-    def __init__(self, metrics: Metrics, left: Callable[[Iterable[Verdict]], None]) -> None:
-        """``left``: takes those that have left with what was collected."""
+    def __init__(
+        self,
+        metrics: Metrics,
+        key_of: Callable[[Verdict], str],
+        left: Callable[[Collection[str]], None] | None,
+    ) -> None:
+        """``left``: takes the keys of those that have left with what was collected; None: nobody wants to know."""
         self._metrics = metrics
+        self._key_of = key_of
         self._told = left
         self._lock = threading.Lock()
-        self._counted: deque[Verdict] = deque(maxlen=_ROOM)
+        self._counted: deque[str] = deque(maxlen=_ROOM)
+        """keys: with its evidence a verdict takes a hundred times as much"""
         self._number = 0
         """of verdicts so far: the last of ``_counted`` is the last of them"""
         self._closed = False
@@ -34,8 +41,11 @@ class Leaving:
     def verdict(self, verdict: Verdict) -> None:
         """It is counted."""
         self._metrics.verdict(verdict)
+        if self._told is None:
+            return
+        key = self._key_of(verdict)
         with self._lock:
-            self._counted.append(verdict)
+            self._counted.append(key)
             self._number += 1
 
     def scrape(self) -> Collected:
@@ -60,7 +70,7 @@ class Leaving:
             gone = list(islice(self._counted, count))
             for _ in gone:
                 self._counted.popleft()
-        if gone:
+        if gone and self._told:
             self._told(gone)
 
     def observation(self, observation: Observation) -> None:

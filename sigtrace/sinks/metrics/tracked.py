@@ -17,6 +17,10 @@ WorkloadOf = Callable[[int], Workload | None]
 _MADE_MAX: Final = 4096
 _ZOMBIES_MAX: Final = 100_000
 _OTHERS_MAX: Final = 65536
+#: The last counts of a cgroup come within 12 s of its end (sources.counters); a container that makes and removes more
+#: cgroups below its own in this time than are kept may lose the last counts of some.
+_LAST_NS: Final = 30_000_000_000
+_REMOVED_MAX: Final = 8192
 #: A runtime has told by then whether it is a container or a pod's sandbox, of which nothing is told.
 _NAMELESS_NS: Final = 3_000_000_000
 
@@ -177,6 +181,15 @@ class Containers:
             tracked.zombies.clear()
         elif owner:
             self._removed.append((event.time_ns, event.cgroup_id))
+            if len(self._removed) > _REMOVED_MAX:
+                self._disown()
+
+    def _disown(self) -> None:
+        """The sub-cgroup that has been gone for the longest."""
+        _, cgroup = self._removed.popleft()
+        if tracked := self._owners.pop(cgroup, None):
+            tracked.cgroups.discard(cgroup)
+            tracked.removed.discard(cgroup)
 
     def _zombie(self, tracked: Tracked, event: Event) -> None:
         if event.task is None or (event.task.key not in self._zombies and len(self._zombies) >= _ZOMBIES_MAX):
@@ -210,6 +223,10 @@ class Containers:
         """Whose it was, as far as it was seen."""
         return self._owners.get(cgroup)
 
+    def has(self, own: int) -> bool:
+        """Whether it is a container's own cgroup."""
+        return own in self._all
+
     def of(self, workload: Workload) -> Tracked | None:
         """By the container's own cgroup."""
         return self._all.get(workload.cgroup_id)
@@ -230,11 +247,8 @@ class Containers:
     def expire(self, now_ns: int) -> None:
         """Forgets what has been gone for long."""
         long_ago = now_ns - self._linger_ns
-        while self._removed and self._removed[0][0] < long_ago:
-            _, cgroup = self._removed.popleft()
-            if tracked := self._owners.pop(cgroup, None):
-                tracked.cgroups.discard(cgroup)
-                tracked.removed.discard(cgroup)
+        while self._removed and self._removed[0][0] < now_ns - _LAST_NS:
+            self._disown()
         for own, tracked in list(self._all.items()):
             if tracked.gone_ns is not None and tracked.gone_ns < long_ago:
                 self._forget(own)

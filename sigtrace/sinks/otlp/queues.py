@@ -88,11 +88,16 @@ class SpanQueue:
             self._news.notify()
 
     def _run(self) -> None:
-        while batch := self._next():
-            parts = list(self._built(batch))
-            for request in _requests(parts):
-                self._send(request)
+        while self._step():
+            pass
         self._delivery.close()
+
+    def _step(self) -> bool:
+        """Whether there was something. A call of its own: who waits for the next batch does not hold the last one."""
+        batch = self._next()
+        for request in _requests(list(self._built(batch))):
+            self._send(request)
+        return bool(batch)
 
     def _next(self) -> list[_Waiting]:
         """Nothing: there is nothing more, and nothing more comes."""
@@ -206,19 +211,23 @@ class MetricsSlot:
             self._news.notify()
 
     def _run(self) -> None:
-        last = False
-        while not last:
-            with self._news:
-                while not self._ready():  # what is due may change meanwhile
-                    self._news.wait(min(max(self._due - time.monotonic(), 0.0), threading.TIMEOUT_MAX))
-                last = self._ending.asked
-                points, self._slot = self._slot, None
-                collect = self._collect if last or time.monotonic() >= self._due else None
-            if points:
-                self._send(points)
-            if collect and (collected := self._collected(collect)) and self._ledger.take(collected.points):
-                self._send(collected)
+        while self._step():
+            pass
         self._delivery.close()
+
+    def _step(self) -> bool:
+        """Whether there is to be another. A call of its own: megabytes are not held until the next interval."""
+        with self._news:
+            while not self._ready():  # what is due may change meanwhile
+                self._news.wait(min(max(self._due - time.monotonic(), 0.0), threading.TIMEOUT_MAX))
+            last = self._ending.asked
+            points, self._slot = self._slot, None
+            collect = self._collect if last or time.monotonic() >= self._due else None
+        if points:
+            self._send(points)
+        if collect and (collected := self._collected(collect)) and self._ledger.take(collected.points):
+            self._send(collected)
+        return not last
 
     def _ready(self) -> bool:
         return self._slot is not None or self._ending.asked or time.monotonic() >= self._due
@@ -231,7 +240,11 @@ class MetricsSlot:
         except Exception as error:  # noqa: BLE001 - what can't be counted now may be in a minute
             self._tell(f"OTLP: metrics could not be collected: {type(error).__name__}: {error}")
             return None
-        return Points(*found) if found else None
+        if found is None:
+            return None
+        body, points, done = found
+        # As a message it takes several times as much as on its way.
+        return Points(body if isinstance(body, bytes) else body.SerializeToString(), points, done)
 
     def _send(self, points: Points) -> None:
         body = points.body if isinstance(points.body, bytes) else points.body.SerializeToString()

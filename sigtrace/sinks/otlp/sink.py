@@ -57,8 +57,16 @@ class Pods:
             pod[trace_id] = (event.time_ns, Sibling(trace_id, workload.container_name))
             if len(pod) > _IN_POD_MAX:
                 pod.popitem(last=False)
-            if len(self._pods) > _PODS_MAX:
-                self._pods.popitem(last=False)
+            self._forget(event.time_ns)
+
+    def _forget(self, now_ns: int) -> None:
+        """Those of which no container has stopped lately."""
+        while self._pods:
+            oldest = next(iter(self._pods.values()))
+            at_ns = max(at_ns for at_ns, _ in oldest.values())
+            if len(self._pods) <= _PODS_MAX and at_ns + 2 * _TOGETHER_NS >= now_ns:
+                return
+            self._pods.popitem(last=False)
 
     def siblings(self, shutdown: Shutdown) -> tuple[Sibling, ...]:
         """The others of its pod that stop with it."""

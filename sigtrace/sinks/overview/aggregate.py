@@ -138,7 +138,8 @@ class Overview:
             self._verdicts.append(verdict)
         self._briefs.appendleft(brief)
         workload = verdict.workload
-        row = self._row(workload, verdict.wall_ns) if workload is not None and workload.is_container else None
+        # None for one that has gone long ago, as the end of a fold may tell: nothing would take its row away again.
+        row = self._rows.get(workload.cgroup_id) if workload is not None else None
         if row is not None:
             if brief.shutdown:
                 self._forget_zombies(row)

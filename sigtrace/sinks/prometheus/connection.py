@@ -115,6 +115,7 @@ class Connection:
         except OSError:
             self.close()
             return
+        self._out = memoryview(b"")  # a page can have megabytes
         if self._ended:
             self.close()
             return

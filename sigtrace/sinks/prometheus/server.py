@@ -226,17 +226,20 @@ class Server:
                 if self._ending.is_set():
                     return
                 jobs, self._jobs = self._jobs, []
-            # One page for all that want the same, whatever else their headers say: a page can have megabytes.
-            alike: dict[tuple[bool, bool], list[tuple[Connection, Request]]] = {}
-            for connection, request in jobs:
-                kind = wants_open_metrics(request.accept), request.method == "HEAD"
-                alike.setdefault(kind, []).append((connection, request))
-            for (_, head), asking in alike.items():
-                status, body, content_type = self._page(asking[0][1].accept)
-                page = answer(status, body, content_type, head=head)
-                with self._news:
-                    self._done += [(connection, page) for connection, _ in asking]
-                os.eventfd_write(self._wake, 1)
+            self._make_pages(jobs)
+
+    def _make_pages(self, jobs: list[tuple[Connection, Request]]) -> None:
+        """One page for all that want the same, whatever else their headers say: a page can have megabytes."""
+        alike: dict[tuple[bool, bool], list[tuple[Connection, Request]]] = {}
+        for connection, request in jobs:
+            kind = wants_open_metrics(request.accept), request.method == "HEAD"
+            alike.setdefault(kind, []).append((connection, request))
+        for (_, head), asking in alike.items():
+            status, body, content_type = self._page(asking[0][1].accept)
+            page = answer(status, body, content_type, head=head)
+            with self._news:
+                self._done += [(connection, page) for connection, _ in asking]
+            os.eventfd_write(self._wake, 1)
 
     def _page(self, accept: str) -> tuple[HTTPStatus, bytes, str]:
         try:

@@ -88,6 +88,16 @@ def test_a_container_that_ended_stays_a_while_and_then_goes(overview):
     assert row(overview, 3 + 302) is None
 
 
+def test_what_is_told_of_a_container_that_has_gone_brings_no_row_back_for_ever(overview):
+    overview.observation(seen(Kind.TASK, 1, main=True))
+    overview.observation(Observation(Event(2 * SECOND, WALL, Kind.CGROUP_RMDIR, cgroup_id=100), APP))
+    assert row(overview, 2 + 301) is None
+    overview.verdict(finding("killed", count=10, closing=True))
+    overview.newest(0)
+    found = snapshot(overview, 2 + 303)
+    assert (found.rows, len(found.briefs)) == ((), 1)
+
+
 def test_a_main_process_that_begins_again_in_the_same_cgroup_brings_the_row_back(overview):
     overview.observation(seen(Kind.TASK, 1, main=True))
     overview.verdict(shutdown(at_s=3))
@@ -108,24 +118,28 @@ COUNTED = [("signal-dropped", "dropped"), ("killed", "killed"), ("crashed", "cra
 
 @pytest.mark.parametrize(("code", "name"), COUNTED)
 def test_a_fold_that_is_told_three_times_counts_what_it_counted(overview, code, name):
+    overview.observation(seen(Kind.TASK, 1, main=True))
     for count, closing in ((1, False), (10, False), (37, True)):
         overview.verdict(finding(code, count=count, closing=closing))
     assert getattr(row(overview, 3), name) == 37
 
 
 def test_two_processes_that_were_killed_are_two(overview):
+    overview.observation(seen(Kind.TASK, 1, main=True))
     overview.verdict(finding("killed", "by-peer"))
     overview.verdict(finding("killed", "by-peer"))
     assert row(overview, 3).killed == 2
 
 
 def test_a_new_fold_after_one_that_ended_counts_on(overview):
+    overview.observation(seen(Kind.TASK, 1, main=True))
     for count, closing in ((3, False), (5, True), (3, False)):
         overview.verdict(finding("crash-masked", count=count, closing=closing))
     assert row(overview, 3).masked == 8
 
 
 def test_the_worst_stays_and_the_last_is_the_last(overview):
+    overview.observation(seen(Kind.TASK, 1, main=True))
     overview.verdict(finding(severity=Severity.ERROR))
     overview.verdict(finding("killed", "manual", 3, Severity.WARNING))
     found = row(overview, 4)
@@ -134,6 +148,7 @@ def test_the_worst_stays_and_the_last_is_the_last(overview):
 
 
 def test_a_graceful_end_is_no_trouble(overview):
+    overview.observation(seen(Kind.TASK, 1, main=True))
     overview.verdict(shutdown("graceful"))
     found = row(overview, 4)
     assert (found.worst, found.troubles, found.last.severity, found.last.shutdown) == (None, 0, None, True)

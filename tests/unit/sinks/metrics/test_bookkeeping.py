@@ -24,6 +24,7 @@ from sigtrace.model.metrics import (
     Distribution,
 )
 from sigtrace.model.workload import Observation, Workload, WorkloadKind
+from sigtrace.sinks.metrics import tracked
 from sigtrace.sources.base import Counts
 from tests.unit.sinks.metrics.world import WALL, S, World, container, of, overflow, series
 
@@ -490,3 +491,33 @@ def test_after_its_end_the_last_is_given_at_once(world):
 def test_it_is_a_sink_that_drops_nothing(world):
     world.metrics.observation(Observation(world.event(Kind.EXEC)))
     assert world.metrics.take_dropped() == 0
+
+
+def test_what_a_fold_has_told_is_known_no_longer_than_its_container_can_tell_more(world):
+    for n in range(10, 30):
+        web = world.start(container(n))
+        world.finding(web, "killed", "manual")
+        world.remove(web)
+        world.finding(web, "killed", "manual", count=3, closing=n % 2 == 0)
+        world.finding(web, "killed", "by-parent")
+    world.collect()
+    assert len(world.metrics._repeats._told) == 30
+    world.collect(121)
+    assert not world.metrics._repeats._told
+
+
+def test_a_container_that_makes_and_removes_cgroups_without_end_keeps_its_last_ones_alone(world, monkeypatch):
+    monkeypatch.setattr(tracked, "_REMOVED_MAX", 100)
+    web = world.start(container(10))
+    for n in range(1000, 2000):
+        world.event(Kind.CGROUP_MKDIR, cgroup=n, cgroup_parent_id=10)
+        world.event(Kind.CGROUP_RMDIR, cgroup=n)
+    (one,) = world.metrics._containers
+    assert one.removed == set(range(1900, 2000))
+    assert one.cgroups == {10, *one.removed} == set(world.metrics._containers._owners)
+    world.signals = {(1999, TERM, 0): 3}
+    world.give_back(1999)
+    assert of(world.collect(), web, SIGNALS) == {("SIGTERM", "delivered"): 3}
+    world.collect(31)
+    assert set(world.metrics._containers._owners) == {10}
+    assert of(world.collect(), web, SIGNALS) == {("SIGTERM", "delivered"): 3}

@@ -1,5 +1,7 @@
 """A folded finding says how many there were so far; what counts is how many it adds."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,3 +133,26 @@ def test_the_sum_is_exact_however_a_fold_tells(steps):
     for fold in folds.close_all():
         tell(fold)
     assert counted == happened
+
+
+def test_folds_of_a_container_that_is_gone_are_forgotten_after_its_last_word_and_no_others():
+    repeats, living = Repeats(), container(11)
+    for workload in (WEB, living):
+        for one in (finding(count=10), finding("killed", 10, cause="by-parent"), loop(10)):
+            repeats.news(dataclasses.replace(one, workload=workload))
+    repeats.gone(10, 100 * S)
+    repeats.expire(161 * S)
+    assert repeats.news(finding("killed", 17, cause="by-parent", closing=True)) == 7
+    repeats.expire(221 * S)
+    assert {key[0] for key in repeats._told} == set(repeats._of) == {11}
+    assert repeats.news(finding(count=17, workload=living)) == 7
+
+
+def test_what_is_told_of_a_container_after_its_end_is_forgotten_as_well():
+    repeats = Repeats()
+    repeats.gone(10, 100 * S)
+    repeats.news(finding())
+    repeats.expire(221 * S)
+    assert not repeats._told
+    assert not repeats._of
+    assert not repeats._gone

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -414,3 +415,22 @@ def test_whoever_gives_never_waits_for_a_collector(world):
     assert given_all.wait(60)  # with the collector still hanging
     assert adds_up(exporter)
     assert spans(exporter).waiting == 5000
+
+
+class Held:
+    """Something in what is sent, of which it can be told whether anybody holds it."""
+
+    def __call__(self, *_):
+        return b"x"
+
+
+def test_what_was_sent_is_held_no_longer(world, wait_until):
+    make, _, _ = world
+    exporter = make(metric_interval_s=3600.0)
+    build, done = Held(), Held()
+    held = weakref.ref(build), weakref.ref(done)
+    exporter.put_spans(1, build)
+    exporter.export_metrics(b"x", 1, done)
+    del build, done
+    wait_until(lambda: spans(exporter).exported == points(exporter).exported == 1)
+    wait_until(lambda: [one() for one in held] == [None, None])
