@@ -2,9 +2,10 @@
 
     python -m tests.side_by_side [PYTEST'S ARGUMENTS]
 
-The kernel tests wait more than they compute, and look at the whole node: they stay in one process, one after the other.
-unit/ and receivers/ compute, and look only at what they started: they run on what the others leave, and are told at the
-end. With arguments it is plain pytest: who chooses tests wants to see them as they run.
+kernel/ and stress/ wait more than they compute, and look at the whole node: what it counts, and that nothing was lost;
+the runtimes of containers/ make signals of their own all the time. They stay in one process, one after the other. The
+others look only at what they started, and storm at nobody: they run on what those leave, and are told at the end. With
+arguments it is plain pytest: who chooses tests wants to see them as they run.
 """
 
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Run beside all others; every other folder, a new one too, is the kernel's.
-BESIDE = ("tests/unit", "tests/receivers")
+BESIDE = tuple(f"tests/{name}" for name in ("contract", "fuzz", "programs", "receivers", "unit"))
 Command = tuple[str, list[str]]
 #: What pytest ends with where Ctrl-C ended it.
 INTERRUPTED = 2

@@ -83,7 +83,9 @@ static __always_inline void mark_stopping(const struct task_ref *main, u32 flags
 
 	if (marked)
 		*marked = until; /* an update would cost four times as much */
-	else if (!may_mark(main->cgroup, now) || bpf_map_update_elem(&stopping, &key, &until, BPF_ANY))
+	else if (!may_mark(main->cgroup, now))
+		enter(LEDGER_LIMITED_MARK);
+	else if (bpf_map_update_elem(&stopping, &key, &until, BPF_ANY))
 		enter(LEDGER_STOPPING_FULL);
 }
 

@@ -159,6 +159,7 @@ enum ledger {
 	LEDGER_GONE_FULL,
 	LEDGER_ZOMBIES_STALE, /* a reaped process stayed in the table: user space has to look again before it says zombie */
 	LEDGER_PAYERS_FULL, /* a container's own cgroup has budgets of its own */
+	LEDGER_LIMITED_MARK, /* a cgroup had marked so much as stopping that this is not: what happens there is not told */
 	LEDGER_SIZE,
 };
 

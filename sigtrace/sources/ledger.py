@@ -12,6 +12,7 @@ from sigtrace.sources.wire import LOCAL, Ledger
 _CAUSES: Final = {
     Ledger.LIMITED_EVENT: Loss.RATE_LIMITED,
     Ledger.LIMITED_LIFE: Loss.RATE_LIMITED,
+    Ledger.LIMITED_MARK: Loss.RATE_LIMITED,
     Ledger.RING_EVENT: Loss.RING_FULL,
     Ledger.RING_LIFE: Loss.RING_FULL,
     Ledger.COUNTS_FULL_SIGNAL: Loss.TABLE_FULL,

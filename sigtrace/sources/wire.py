@@ -87,6 +87,7 @@ class Ledger(IntEnum):
     GONE_FULL = 10
     ZOMBIES_STALE = 11
     PAYERS_FULL = 12
+    LIMITED_MARK = 13
 
 
 #: enum kind

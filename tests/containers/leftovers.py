@@ -15,7 +15,7 @@ import pytest
 T = TypeVar("T")
 
 
-def wait_for(predicate: Callable[[], T], *, what: str, timeout: float = 20.0) -> T:
+def wait_for(predicate: Callable[[], T], *, what: str, timeout: float = 60.0) -> T:
     """As the fixture wait_until, for code that is no test."""
     deadline = time.monotonic() + timeout
     while True:

@@ -27,7 +27,7 @@ class Told(Tally):
     def findings(self, container):
         return {(f.code, f.cause) for f in self.of(container) if isinstance(f, Finding)}
 
-    def shutdown(self, container, timeout_s=20):
+    def shutdown(self, container, timeout_s=60):
         """The container's one story."""
         deadline = time.monotonic() + timeout_s
         while True:

@@ -33,6 +33,8 @@ SOURCES = {
     ),
 }
 SIGTERM, SIGKILL, SIGUSR1 = 15, 9, 10
+#: Other tests run beside these, storms too.
+PATIENCE_S = 60
 
 
 @pytest.fixture(params=SOURCES)
@@ -45,7 +47,7 @@ def source(request, bpf_host):
         source.close()
 
 
-def all_of(source, wanted, timeout_s=10):
+def all_of(source, wanted, timeout_s=PATIENCE_S):
     """The events that are wanted, once there is one; what was read is kept for the next question."""
     seen = source.__dict__.setdefault("seen_by_test", [])
     deadline = time.monotonic() + timeout_s
@@ -86,7 +88,7 @@ def settled(source, pid):
     return event
 
 
-def all_of_ledger(source, timeout_s=10):
+def all_of_ledger(source, timeout_s=PATIENCE_S):
     """Once it traces somebody."""
     deadline = time.monotonic() + timeout_s
     seen = source.__dict__.setdefault("seen_by_test", [])

@@ -1,10 +1,16 @@
 """A capture in the background for tests that stop many containers, and what it said of each."""
 
+import pytest
+
+from sigtrace import demonstration
 from sigtrace.capture import run_in_background
 from sigtrace.demonstration import Known, Verdicts, capture_for, mismatch
 from sigtrace.lab.scenario import run
 from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model.finding import Shutdown
+
+#: From the end of a container to its verdict. How long that takes says what else the machine does.
+_PATIENCE_S = 60.0
 
 
 class Bench:
@@ -14,13 +20,16 @@ class Bench:
         self.verdicts = Verdicts()
         self.known = Known()
         self.capture = capture_for("bpf", self.verdicts, self.known)
+        self._patient = pytest.MonkeyPatch()
 
     def __enter__(self):
+        self._patient.setattr(demonstration, "_PATIENCE_S", _PATIENCE_S)
         self.capture.__enter__()
         self.finish = run_in_background(self.capture)
         return self
 
     def __exit__(self, *error):
+        self._patient.undo()
         self.finish()
         self.capture.__exit__(*error)
 

@@ -157,15 +157,16 @@ def test_what_was_kept_but_not_exported_at_a_kill_goes_out_by_the_next_and_only_
 ):
     with Collector() as collector:
         export = ("--pin", pins, "--otlp-endpoint", collector.url)
+        soon = {"prefix": ("env", "OTEL_BSP_SCHEDULE_DELAY=100")}  # ms, instead of five seconds a story
         collector.away = True
-        first = agent(*export)
+        first = agent(*export, **soon)
         stop_deaf(name)
         wait_until(lambda: first.said("wait, it is tried again"), timeout=PATIENCE_S)
         assert name in ask("why", name)[1]
         first.kill(KILL)
         first.wait(PATIENCE_S)
         collector.away = False
-        second = agent(*export)
+        second = agent(*export, **soon)
         wait_until(lambda: name in shutdowns_sent(collector, name), timeout=PATIENCE_S)
         # Of the last request the answer may be lost with the agent: then it is sent again, with the same ids.
         for box in (f"{name}-2", f"{name}-last"):
@@ -173,7 +174,7 @@ def test_what_was_kept_but_not_exported_at_a_kill_goes_out_by_the_next_and_only_
             wait_until(lambda box=box: box in shutdowns_sent(collector, name), timeout=PATIENCE_S)
         second.kill(KILL)
         second.wait(PATIENCE_S)
-        third = agent(*export)
+        third = agent(*export, **soon)
         stop_deaf(f"{name}-3")
         wait_until(lambda: f"{name}-3" in shutdowns_sent(collector, name), timeout=PATIENCE_S)
     sent = shutdowns_sent(collector, name)

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,10 +64,13 @@ def test_it_says_of_a_scenario_what_the_audit_with_bpf_says(auditor, with_bpf, n
         audits = [one.audit(LASTING_S, asked=scenario.signo) for one in (auditor, with_bpf)]
         found.extend(next(a for a in some if a.workload.cgroup_id == scene.box.cgroup_id) for some in audits)
 
+    # Whoever would end it is not there: SIGKILL does, after the grace period.
+    expect = dataclasses.replace(scenario.expect, sent=(scenario.signo, signal.SIGKILL))
+    asked = dataclasses.replace(scenario, act=act, expect=expect if ended_by_others else scenario.expect)
     own = scenario.pid_namespace is PidNamespace.OWN
     container = f"audit-{os.getpid()}-{name}" if own else f"docker-{secrets.token_hex(32)}"
     with contextlib.suppress(RunError):  # what else it proves is not asked here
-        lab.run(dataclasses.replace(scenario, act=act), grace_s=0.5, container=container)
+        lab.run(asked, container=container, zombie_after_s=0.1, unanswered_after_s=0.1)
     mine, theirs = found
     assert (mine.would_be, mine.cause, mine.is_init) == (theirs.would_be, theirs.cause, theirs.is_init)
     assert (mine.reaps, sum(debt.count for debt in mine.zombies)) == (

@@ -31,6 +31,7 @@ PROGRAM = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -63,6 +64,7 @@ static int storm(int n)
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	pid_t child = fork();
 	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that has seen enough ends its parent */
 		sigaddset(&a.sa_mask, SIGTERM);
 		sigaction(SIGRTMIN, &a, NULL);
 		handle(SIGTERM, last);

@@ -14,6 +14,8 @@ from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.options import BpfOptions
 
 SIGUSR1, SIGTERM, SIGURG = 10, 15, 23
+#: What this process has started, and nothing else: every Go program on the machine sends itself SIGURG.
+OURS = {"follow": (os.getpid(),), "children": True}
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,13 @@ def counted(source, cgroup_id, signo):
     return sum(n for (cgroup, number, _), n in counts if (cgroup, number) == (cgroup_id, signo))
 
 
-def check_exact(source, load, cgroup, count):
+LOADS = {"urg": SIGURG, "usr1": SIGUSR1, "init": SIGTERM}
+
+
+def check_exact(source, load, cgroup, count, names=tuple(LOADS)):
     cgroup_id = cgroup.stat().st_ino
-    for name, signo in (("urg", SIGURG), ("usr1", SIGUSR1), ("init", SIGTERM)):
+    for name in names:
+        signo = LOADS[name]
         where = ("--init-cgroup", cgroup) if name == "init" else ("--cgroup", cgroup)
         before = source.ledger()
         said, events = storm(source, load, name, "--count", count, *where)
@@ -85,40 +91,40 @@ def test_a_storm_is_counted_exactly(bpf_host, load, cgroup):
 
 
 @pytest.mark.prove
-def test_ten_million_signals_are_counted_exactly(bpf_host, load, cgroup):
+def test_ten_million_dropped_signals_are_counted_exactly(bpf_host, load, cgroup):
+    """Ten million that are handled, from every CPU, are in tests/stress/test_storms.py."""
     source = BpfSource()
     try:
         source.open()
-        assert check_exact(source, load, cgroup, 10_000_000) == 0
+        assert check_exact(source, load, cgroup, 10_000_000, ["init"]) == 0
     finally:
         source.close()
 
 
-def check_records(load, cgroup, count, signals_mask=1 << (SIGURG - 1)):
-    source = BpfSource(BpfOptions(signal_mask=signals_mask, tell_all=True, events_bytes=128 << 20))
+@pytest.mark.parametrize(
+    ("count", "ring"), [(75_000, 32 << 20), pytest.param(300_000, 128 << 20, marks=pytest.mark.prove)]
+)
+def test_every_signal_can_be_a_record(bpf_host, load, cgroup, count, ring):
+    """Generated and delivered, each in 168 bytes: they fill three quarters of the ring if nobody reads."""
+    source = BpfSource(BpfOptions(signal_mask=1 << (SIGURG - 1), tell_all=True, events_bytes=ring, **OURS))
     try:
         source.open()
         _, events = storm(source, load, "urg", "--count", count, "--cgroup", cgroup)
         ledger = source.ledger()
     finally:
         source.close()
-    told = events[("signal_generate", SIGURG)]
-    return told, ledger
-
-
-def test_every_signal_can_be_a_record(bpf_host, load, cgroup):
-    told, ledger = check_records(load, cgroup, 300_000)
-    assert (told, ledger["ring_event"], ledger["limited_event"]) == (300_000, 0, 0)
+    told = events[("signal_generate", SIGURG)], events[("signal_deliver", SIGURG)]
+    assert (told, ledger["ring_event"], ledger["limited_event"]) == ((count, count), 0, 0)
 
 
 def test_a_small_ring_says_what_it_had_no_room_for(bpf_host, load, cgroup):
-    source = BpfSource(BpfOptions(signal_mask=1 << (SIGURG - 1), tell_all=True, events_bytes=1 << 16))
+    source = BpfSource(BpfOptions(signal_mask=1 << (SIGURG - 1), tell_all=True, events_bytes=1 << 16, **OURS))
     try:
         source.open()
-        source.read(0)
+        events = source.read(0).events
         with subprocess.Popen([load, "urg", "--count", "100000", "--cgroup", cgroup], stdout=subprocess.DEVNULL):
             pass
-        events = [e for batch in source.finish(5) for e in batch.events]
+        events += [e for batch in source.finish(5) for e in batch.events]
         ledger = source.ledger()
     finally:
         source.close()
@@ -149,7 +155,9 @@ def check_churn(load, cgroup, count):
 
 def test_removed_cgroups_give_their_keys_back(bpf_host, load, cgroup):
     sent, counted_more, keys, ledger = check_churn(load, cgroup, 3000)
-    assert sent + 3000 <= counted_more < sent + 3000 + 5000, "each cgroup's process ends with a SIGCHLD"
+    # Each cgroup's process ends with a SIGCHLD; the rest of the machine goes on too. What is given back and counted
+    # again would be all of it.
+    assert sent + 3000 <= counted_more < sent + 3000 + sent // 2
     assert keys < 300
     assert ledger["missed"] == 0
 

@@ -142,7 +142,9 @@ def test_a_container_that_runs_shows_its_audit_and_its_processes(tmux, box):
         tmux.until("STATUS=0")
 
 
+@pytest.mark.parametrize("tmux", [(80, 24)], ids=["80x24 and 120x40"], indirect=True)
 def test_zombies_are_counted_and_the_parent_that_owes_the_wait_is_named(tmux, box):
+    """In one window that is made larger: it takes ten seconds until they are told."""
     program = "import os, time\nfor n in range(5):\n    if os.fork() == 0:\n        os._exit(0)\ntime.sleep(3600)\n"
     with Folder({"app.py": program}) as folder:
         name, _ = box([os.path.realpath(sys.executable), str(folder / "app.py")])
@@ -151,11 +153,18 @@ def test_zombies_are_counted_and_the_parent_that_owes_the_wait_is_named(tmux, bo
         tmux.keys("Enter")
         tmux.until("zombies, by who owes the wait|SIGTERM would be")
         tmux.keys("End")
-        tmux.until(r"5 \(python3?[.\d]*\): PID 1 does not wait for them")
+        debt = r"5 \(python3?[.\d]*\): PID 1 does not wait for them"
+        tmux.until(debt)
         tmux.keys("Escape")
         tmux.until("q quit")
         tmux.text("z")
         tmux.until(rf"! {name}.* 5 ")
+        tmux.resize(120, 40)
+        tmux.until(rf"! {name}.* 5 ", "r reverse")
+        tmux.keys("Enter")
+        tmux.until("zombies, by who owes the wait", debt)
+        tmux.keys("Escape")
+        tmux.until("q quit")
         tmux.text("q")
         tmux.until("STATUS=0")
 

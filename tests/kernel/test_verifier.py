@@ -22,7 +22,9 @@ def test_every_program_is_short_work_for_the_verifier(bpf_host, source):
         verified = {}
         for name in PROGRAMS:
             about = Path(f"/proc/self/fdinfo/{opened._loaded.object.program_fd(name)}").read_text(encoding="ascii")
-            verified[name] = int(re.search(r"^verified_insns:\s*(\d+)$", about, re.MULTILINE)[1])
+            if (said := re.search(r"^verified_insns:\s*(\d+)$", about, re.MULTILINE)) is None:
+                pytest.skip("before Linux 5.16 the kernel does not say how much the verifier had to do")
+            verified[name] = int(said[1])
     finally:
         opened.close()
     assert max(verified.values()) < ENOUGH, verified

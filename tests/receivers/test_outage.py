@@ -1,6 +1,7 @@
 """A collector is killed in the middle of 500 shutdowns, and comes back: nothing is lost unsaid, nothing comes twice."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,10 +52,12 @@ def test_of_an_outage_that_is_more_than_the_queue_holds_the_rest_is_counted(kind
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("queue", [2048, 300])
-def test_a_minute_without_a_collector(kind, queue, wait_until):
-    receiver, tally, _ = outage(kind, 60.0, wait_until, queue=queue)
-    check(receiver, tally)
-    assert tally.exported >= min(3 * MANY, queue)
-    assert tally.retried > 0
+def test_a_minute_without_a_collector(wait_until):
+    """All at once: they wait."""
+    cases = [(kind, queue) for kind in KINDS for queue in (2048, 300)]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        ends = list(pool.map(lambda case: outage(case[0], 60.0, wait_until, queue=case[1]), cases))
+    for (_, queue), (receiver, tally, _) in zip(cases, ends, strict=True):
+        check(receiver, tally)
+        assert tally.exported >= min(3 * MANY, queue)
+        assert tally.retried > 0

@@ -14,7 +14,7 @@
  *   cgroups   a cgroup made and removed below CGROUP
  *   boxes     a container in the container: a cgroup below CGROUP and in it an init, asked to stop and killed from outside
  *   wander    a cgroup made below CGROUP, entered, 500 times SIGTERM to itself, left and removed
- *   hoard     the same, after 8,500 cgroups were made below CGROUP that stay
+ *   hoard     the same, after 17,000 cgroups were made below CGROUP that stay: `payers` has room for 16,384
  *   ghosts    a zombie in a cgroup that is removed, and 600 times SIGTERM to it
  *   all       a worker of each of these on each CPU, but for bombs and hoard
  *
@@ -40,7 +40,7 @@
 
 #define WORKERS 128
 #define BURST 500
-#define HOARD 8500
+#define HOARD 17000 /* by all workers together */
 
 enum { GO, LEAVE, HOLD };
 
@@ -55,7 +55,7 @@ static const char *path, *home;
 static char *self_name;
 static unsigned worker;
 static char cgroup[4096];
-static unsigned hoarded;
+static unsigned hoarded, cpus;
 
 static void die(const char *what)
 {
@@ -238,7 +238,7 @@ static void one_ghost(void)
 
 static void one_hoard(void)
 {
-	while (!shared->done[worker] && hoarded < HOARD) {
+	while (!shared->done[worker] && hoarded * cpus < HOARD) {
 		make_cgroup();
 		hoarded++;
 	}
@@ -314,10 +314,11 @@ static void start(const struct kind *kind, int cpu)
 int main(int argc, char **argv)
 {
 	const char *mode = argv[1];
-	int fd, cpus = sysconf(_SC_NPROCESSORS_ONLN), status;
+	int fd, status;
 
 	if (argc < 4)
 		return 2;
+	cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	self_name = argv[0];
 	path = argv[2];
 	home = argv[3];
@@ -337,7 +338,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < KINDS; i++)
 		if (!strcmp(mode, kinds[i].name) ||
 		    (!strcmp(mode, "all") && kinds[i].one != one_bomb && kinds[i].one != one_hoard))
-			for (int cpu = 0; cpu < cpus; cpu++)
+			for (unsigned cpu = 0; cpu < cpus; cpu++)
 				start(&kinds[i], cpu);
 	printf("storm: ready\n");
 	fflush(stdout);

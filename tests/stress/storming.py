@@ -68,6 +68,15 @@ class Books:
         return sum(n for kind, n in self.told.items() if kind in RECORDS)
 
 
+def shutdowns_at(receiver):
+    """How many stories of each container a collector (tests.receivers.servers) has."""
+    return Counter(
+        resource.get("container.name") or resource.get("k8s.container.name")
+        for resource, span in list(receiver.checker.traces)
+        if span.name == "container.shutdown"
+    )
+
+
 class Storm:
     """``with Storm(program, "told") as storm: …`` a container whose workers storm from every CPU."""
 

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sigtrace.lab.scenarios import SCENARIOS
 from tests.vm import matrix
 from tests.vm.page import MARKS, Column, column, differences, page, read_tests, rows_of
+from tests.vm.results import name_of
 
 RESULTS = """\
 {"test": "test_exits.py::test_good", "outcome": "passed", "reason": "", "seconds": 0.1}
@@ -60,6 +62,40 @@ def test_what_pytest_reported_is_counted_with_its_reasons():
     assert tests.passed == 1
     assert tests.failed == ("test_exits.py::test_bad[1]", "test_exits.py::test_torn")
     assert tests.skipped == {"test_exits.py::test_not_here": "needs 5.14"}
+
+
+def test_tests_that_did_not_come_to_their_turn_are_counted_on_the_page_and_are_no_success(capsys):
+    for cut in (RESULTS_OF_ONE, RESULTS_OF_ONE.splitlines()[0]):
+        one = replace(with_scenarios(), tests=read_tests(f'{{"planned": 190}}\n{cut}'))
+        assert not one.good
+        assert not matrix.settled([one])
+        text = page([one], "")
+        assert "| 1 | 0 | 0 | 189 |" in text
+        assert "- 6.1: not all ran: 189 of the tests did not come to their turn" in text
+
+
+def test_a_kernel_without_tests_has_no_zeros_on_the_page():
+    assert "| – | – | – | – |" in page([replace(with_scenarios(), tests=None, tested=False)], "")
+
+
+def test_a_parameter_with_a_slash_is_part_of_its_tests_name():
+    assert name_of("tests/contract/test_sources.py::test_a[x, /proc]") == "test_sources.py::test_a[x, /proc]"
+    assert name_of("test_sources.py::test_a[x::/y]") == "test_sources.py::test_a[x::/y]"
+
+
+def test_each_module_of_the_kernel_tests_runs_on_all_kernels_or_is_left_out_for_a_reason_that_the_page_gives():
+    there = {path.stem.removeprefix("test_") for path in (matrix.REPOSITORY / "tests/kernel").glob("test_*.py")}
+    run = [Path(one).stem.removeprefix("test_") for one in matrix.TESTS if one.startswith("tests/kernel/")]
+    left_out = [name for names in matrix.LEFT_OUT.values() for name in names]
+    assert sorted(run + [name for name in left_out if "::" not in name]) == sorted(there)
+    text = page([with_scenarios()], "", matrix.LEFT_OUT)
+    assert [name for name in left_out if name not in text] == []
+
+
+def test_a_handful_of_the_tests_never_becomes_the_page(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        matrix.main(["--short", "--write", str(tmp_path / "kernels.md")])
+    assert "--short runs a handful of the tests" in capsys.readouterr().err
 
 
 def test_a_kernel_that_left_nothing_is_not_good(tmp_path):

@@ -74,6 +74,8 @@ class Machine:
             # A guest that is starved finds its TSC unstable and rewrites its clock's code as it runs, which emulation
             # does not always survive (a panic in 7.2's ktime_get_update_offsets_now).
             *("--append", "tsc=reliable"),
+            # Nor does its timer tick while it is tested ("IO-APIC + timer doesn't work!").
+            *("--append", "no_timer_check"),
             # The init written in bash reaps orphans, which the other leaves as zombies.
             "--no-virtme-ng-init",
             # virtiofs depends on the daemon's version; 9p is the same everywhere.

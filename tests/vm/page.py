@@ -49,6 +49,8 @@ class Tests:
     """test → reason"""
     whole: bool = True
     """whether all came to their turn"""
+    missing: int = 0
+    """how many did not, as far as is known"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,9 @@ def read_tests(lines: str) -> Tests:
     passed: set[str] = set()
     failed: dict[str, None] = {}
     skipped: dict[str, str] = {}
-    whole = False
+    planned, whole = 0, False
     for line in map(json.loads, lines.splitlines()):
+        planned = line.get("planned", planned)
         whole |= "end" in line
         match line.get("outcome"):
             case "passed":
@@ -115,29 +118,44 @@ def read_tests(lines: str) -> Tests:
                 failed[line["test"]] = None
             case "skipped":
                 skipped[line["test"]] = line["reason"]
-    return Tests(len(passed - failed.keys()), tuple(failed), skipped, whole)
+    missing = max(0, planned - len(passed | failed.keys() | skipped.keys()))
+    return Tests(len(passed - failed.keys()), tuple(failed), skipped, whole and not missing, missing)
 
 
-def page(columns: Sequence[Column], hierarchy: str) -> str:
-    """The whole file."""
+def page(columns: Sequence[Column], hierarchy: str, left_out: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The whole file. ``left_out``: why → the modules of tests/kernel that ran nowhere here."""
     host = next((one.release for one in columns if not one.suite), "host")
     digest = next((one.object for one in columns if one.object), "")
     text = _HEAD.format(object=digest[:12], host=host, hierarchy=hierarchy, date=f"{datetime.now(UTC):%Y-%m-%d}")
-    return text + "\n\n".join([_summary(columns), _scenarios(columns), *_notes(columns)]) + "\n"
+    parts = [_summary(columns), *_left_out(left_out or {}), _scenarios(columns), *_notes(columns)]
+    return text + "\n\n".join(parts) + "\n"
 
 
 def _summary(columns: Sequence[Column]) -> str:
-    rows = [
-        ("kernel", "release", "scenarios right", "can't", "wrong", "kernel tests passed", "failed", "skipped", "time")
-    ]
+    of_tests = ("kernel tests passed", "failed", "skipped", "not run")
+    rows: list[tuple[str, ...]] = [("kernel", "release", "scenarios right", "can't", "wrong", *of_tests, "time")]
     for one in columns:
         states = Counter(str(told["state"]) for told in one.scenarios.values())
-        tests = one.tests or Tests()
         bad = states["wrong"] + states["failed"]
-        figures = (states["right"], states["needs"], bad, tests.passed, len(tests.failed), len(tests.skipped))
+        figures = (states["right"], states["needs"], bad, *_of_tests(one))
         name = f"{one.name} ({one.suite})" if one.suite else one.name
         rows.append((name, one.release or one.note, *map(str, figures), f"{one.seconds:.0f} s"))
     return _table(rows)
+
+
+def _of_tests(one: Column) -> tuple[int | str, ...]:
+    """Passed, failed, skipped, not run; of a kernel that was to have none nothing, rather than zeros."""
+    if not one.tested:
+        return ("–",) * 4
+    tests = one.tests or Tests(whole=False)
+    not_run = tests.missing or ("0" if tests.whole else "?")
+    return tests.passed, len(tests.failed), len(tests.skipped), not_run
+
+
+def _left_out(modules: Mapping[str, Sequence[str]]) -> list[str]:
+    """What the tests of the table are not."""
+    why = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in modules.items())
+    return [f"Not all of tests/kernel is run here. On the host's own kernel alone run: {why}."] if why else []
 
 
 def _scenarios(columns: Sequence[Column]) -> str:
@@ -160,7 +178,8 @@ def _notes(columns: Sequence[Column]) -> list[str]:
         lines.append(f"{name}, what the kernel does to PID 1: {how}. {EXPLAINED.get(name, 'NOT EXPLAINED')}")
     for one in columns:
         if one.tests:
-            lines += [f"{one.name}: not all of the tests came to their turn"] * (not one.tests.whole)
+            cut = f"not all ran: {one.tests.missing or 'an unknown number'} of the tests did not come to their turn"
+            lines += [f"{one.name}: {cut}"] * (not one.tests.whole)
             lines += [f"{one.name}, failed: {name}" for name in one.tests.failed]
             reasons = Counter(one.tests.skipped.values())
             lines += [f"{one.name}, {n} skipped: {reason}" for reason, n in reasons.items()]
