@@ -58,6 +58,11 @@ lint: setup
 	@if command -v $(CLANG_FORMAT) >/dev/null; then echo $(CLANG_FORMAT) --dry-run -Werror; \
 	 $(CLANG_FORMAT) --dry-run -Werror $(C_FILES); else echo "clang-format is missing: C is not checked"; fi
 
+# Fuzzing goes by coverage with it, and blindly where it can't be had.
+.PHONY: atheris
+atheris: setup
+	@$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/python -m pip install -q atheris==3.0.0 || true
+
 # What lint would complain about and can mend by itself.
 format: setup
 	$(BIN)/ruff check --fix
@@ -74,11 +79,11 @@ soak: setup
 	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
 
 # Every parser of what others write, against what they might.
-fuzz: setup
+fuzz: setup atheris
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
 # The long form, run before an issue is closed: costs, soak, kernels, every test; dated results in docs/ (root).
-prove: setup vm
+prove: setup vm atheris
 	@tools/prove $(ARGS)
 
 # All scenarios and the kernel's tests on other kernels, in virtual machines; ARGS=--short: one of them, as CI does.

@@ -1,11 +1,12 @@
 """`make test`: the kernel's tests, and beside them those of the parts above it, in a process of their own.
 
-    python -m tests.side_by_side [PYTEST'S ARGUMENTS]
+    python -m tests.side_by_side [--prove | PYTEST'S ARGUMENTS]
 
 kernel/ and stress/ wait more than they compute, and look at the whole node: what it counts, and that nothing was lost;
 the runtimes of containers/ make signals of their own all the time. They stay in one process, one after the other. The
 others look only at what they started, and storm at nobody: they run on what those leave, and are told at the end. With
-arguments it is plain pytest: who chooses tests wants to see them as they run.
+--prove those that take minutes, too. With other arguments it is plain pytest: who chooses tests wants to see them as
+they run.
 """
 
 import os
@@ -96,8 +97,10 @@ def side_by_side(shown: Command, beside: Command) -> int:
 
 
 def main() -> int:
-    pytest = (sys.executable, "-m", "pytest")
-    if sys.argv[1:]:
+    pytest = [sys.executable, "-m", "pytest"]
+    if sys.argv[1:] == ["--prove"]:
+        pytest += ["-m", "not vm", "-o", "faulthandler_timeout=0", "--durations=15"]  # they have their own deadlines
+    elif sys.argv[1:]:
         os.execv(sys.executable, [*pytest, *sys.argv[1:]])
     kernel = ("the kernel's tests", [*pytest, *(f"--ignore={folder}" for folder in BESIDE)])
     # The kernel tests wait for things to happen by a deadline: the others get what they leave.

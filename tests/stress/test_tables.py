@@ -9,7 +9,7 @@ import pytest
 
 from sigtrace.lab.container import Container
 from sigtrace.model.event import Kind
-from sigtrace.sources.loaded import Loaded
+from sigtrace.sources import loaded
 from tests.kernel.bench import Bench
 from tests.stress.storming import Books, Storm
 from tests.stress.test_fairness import beside, check_books
@@ -20,21 +20,22 @@ TABLES = ("counts", "zombies", "limits", "stopping", "gone", "watched", "followe
 ENTRIES = 8
 #: But of budgets as many as a page holds: whoever finds no room there shares one with all others in that case, so that
 #: with fewer a storm would have the limiter keep the records of those beside it. That is counted, too.
-LIMITS = 4096 // (8 + 72)
+LIMITS = 4096 // (8 + 80)
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """Makes tables of a page at most."""
-    made = Loaded._set
+    opened = loaded.opened
 
     def shrink(*tables):
-        def small(self, hierarchy):
-            made(self, hierarchy)
+        def small(*args, **kwargs):
+            bpf = opened(*args, **kwargs)
             for table in tables:
-                self.object.set_max_entries(table, LIMITS if table == "limits" else ENTRIES)
+                bpf.set_max_entries(table, LIMITS if table == "limits" else ENTRIES)
+            return bpf
 
-        monkeypatch.setattr(Loaded, "_set", small)
+        monkeypatch.setattr(loaded, "opened", small)
 
     return shrink
 
