@@ -20,6 +20,7 @@ ProcessKey = tuple[int, int]
 _REAPERS: Final = frozenset(
     "tini tini-static dumb-init catatonit docker-init podman-init systemd s6-svscan runit runsvdir".split()
 )
+_NODE: Final = frozenset({"node", "nodejs"})
 #: Of what a shell got so, its children get nothing.
 _DEAF: Final = frozenset({WouldBe.DROPPED, WouldBe.IGNORED, WouldBe.PENDING})
 
@@ -69,6 +70,8 @@ def _audit(event: Event, task: Task, workload: Workload, looks: Sequence[_Look],
     prediction = _lasting(task.key, looks, predict(event, signo), signo)
     if shell:
         prediction = _as_shell(prediction, shell, children)
+    elif event.ns_init and prediction.would_be is WouldBe.HANDLED and _raises_again(task, signo):
+        prediction = Prediction(WouldBe.HANDLED, "raises-again")
     zombies = _debts(workload.cgroup_id, looks)
     severity, advice = judge(prediction, zombies, workload, task)
     return Audit(
@@ -112,6 +115,15 @@ def _as_shell(prediction: Prediction, shell: str, children: tuple[Task, ...]) ->
     if prediction.would_be is WouldBe.HANDLED and children:
         return Prediction(WouldBe.HANDLED, "shell-trap")
     return prediction
+
+
+def _raises_again(task: Task, signo: int) -> bool:
+    """Whether the runtime of its language catches the signal to restore the terminal, and raises it again.
+
+    Node does (SignalExit in src/node.cc); PID 1 is spared what it raises.
+    """
+    program = (task.argv or ("",))[0].rpartition("/")[2]
+    return program in _NODE and signo in (signals.SIGTERM, signals.SIGINT)
 
 
 def _debts(container: int, looks: Sequence[_Look]) -> tuple[Debt, ...]:

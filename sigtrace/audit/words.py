@@ -21,6 +21,10 @@ _RATED: Final[dict[tuple[WouldBe, str], tuple[Severity, str]]] = {
     (WouldBe.IGNORED, "sig-ign"): (Severity.WARNING, codes.advice("signal-ignored", "sig-ign")),
     (WouldBe.IGNORED, "ignored-by-default"): (Severity.WARNING, causes.HANDLER),
     (WouldBe.HANDLED, "shell-trap"): (Severity.INFO, _TRAP),
+    (WouldBe.HANDLED, "raises-again"): (
+        Severity.INFO,
+        "process.on('SIGTERM', …) in the program, or an init as PID 1 (tini, docker run --init)",
+    ),
     (WouldBe.DEFAULT, "default-action"): (Severity.INFO, "a handler, if something has to be cleaned up"),
     (WouldBe.DEFAULT, "another-thread"): (Severity.INFO, "block it in every thread and wait for it, or a handler"),
     (WouldBe.DEFAULT, "uncatchable"): (Severity.INFO, "a stop signal that the program can handle"),
@@ -80,6 +84,8 @@ _CLAUSES: Final = {
     "no-handler": "PID 1 without a handler",
     "shell-trap": "a trap of the shell: in `wait` it runs at once, but only after {child} has ended if that is in the "
     "foreground; from outside these look alike",
+    "raises-again": "{program} catches {signal} itself only to raise it again, which PID 1 is spared; whether the "
+    "program has a handler of its own does not show from outside",
     "sigwait": "a thread waits for it (sigwait)",
     "signalfd": "it is read from a signalfd",
     "default-action": "{who} is no PID 1 of a namespace: the default action ends it, and nothing is cleaned up",

@@ -216,6 +216,16 @@ def test_a_shell_with_a_trap_and_no_child_just_handles_it():
     assert (words(found), found.severity, found.why) == ("handled/handler", None, "")
 
 
+def test_node_as_pid_1_may_raise_again_what_it_is_spared():
+    node = Container(argv=("/usr/bin/node", "server.js"))
+    found = one(task_of(node, masks=CAUGHT))
+    assert (words(found), found.severity) == ("handled/raises-again", Severity.INFO)
+    assert "catches SIGTERM itself only to raise it again" in found.why
+    assert "process.on" in found.advice[0]
+    under_tini = one(task_of(node, masks=CAUGHT, ns_init=False))
+    assert words(under_tini) == "handled/handler"
+
+
 def test_children_of_a_program_that_is_no_shell_are_its_own_business():
     box = Container(argv=PROGRAM)
     found = one(task_of(box), task_of(box, box.child()))
