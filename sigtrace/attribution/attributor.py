@@ -155,7 +155,7 @@ class Attributor:
         if event.oom_levels is None:
             return OomScope.NODE
         path = self._cgroups.path(event.task.cgroup_id, now) if event.task else None
-        if path is None or workload is None or workload.cgroup is None:
+        if path is None or workload is None or workload.cgroup is None or event.oom_levels < 0:
             return None
         full = path.split("/")[: len(path.split("/")) - event.oom_levels]
         above = "/".join(full)

@@ -172,7 +172,8 @@ class Event:
     exit_ns: int = 0
     """of a zombie's TASK: when it exited, CLOCK_BOOTTIME; 0: before sigtrace was there"""
     oom_levels: int | None = None
-    """of OOM_KILL: so many memory cgroups above the victim's own was the one at its limit; None: the node was full"""
+    """of OOM_KILL: so many memory cgroups above the victim's own was the one at its limit; None: the node was full, -1:
+    it was not seen which"""
     oom_group: bool = False
     """of OOM_KILL: memory.oom.group is set, so that all of a cgroup go with the victim"""
     wait_status: WaitStatus | None = None

@@ -35,7 +35,7 @@ class Mark:
     """The OOM killer took it."""
 
     levels: int | None
-    """so many cgroups above its own was the one at its limit; None: the node was full"""
+    """so many cgroups above its own was the one at its limit; None: the node was full; -1: not known"""
     group: bool
     """memory.oom.group is set"""
 
@@ -66,9 +66,10 @@ class OomKills:
         counts.kills += 1
         full = [_full(folder, v2=counts.v2) for folder in counts.folders]
         risen = [level for level, (now, before) in enumerate(zip(full, counts.full, strict=True)) if now > before]
+        gone = not os.path.exists(counts.folders[0])  # since its kills were read: who was at his limit is not known
         counts.full = full
         group = counts.v2 and _text(f"{counts.folders[0]}/memory.oom.group").strip() == "1"
-        return Mark(risen[0] if risen else None, group)
+        return Mark(risen[0] if risen else -1 if gone else None, group)
 
     def _find(self, pid: int) -> _Counts | None:
         for line in _text(f"/proc/{pid}/cgroup").split("\n"):

@@ -406,6 +406,7 @@ def test_a_runtime_hears_of_a_containers_cgroup_and_of_its_end(cgroups):
         (KUBE_SUB, 0, OomScope.CONTAINER),
         (KUBE_SUB, 1, OomScope.CONTAINER),
         (KUBE_SUB, 2, OomScope.POD),
+        (KUBE, -1, None),
         (UNIT, None, OomScope.NODE),
         (0, 0, None),
     ],

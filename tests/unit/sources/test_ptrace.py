@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from sigtrace.sources.host import Host
 from sigtrace.sources.netlink import decode
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.proc_events import ProcEvent, Scan, Seen, What
-from sigtrace.sources.ptrace import wire
+from sigtrace.sources.ptrace import oom, wire
 from sigtrace.sources.ptrace.ends import before_its_namespace
 from sigtrace.sources.ptrace.groups import UNKNOWN, Group
+from sigtrace.sources.ptrace.oom import OomKills, _Counts
 from sigtrace.sources.ptrace.options import PtraceOptions
 from sigtrace.sources.ptrace.processes import Process, ProcReader, argv_of_pid
 from sigtrace.sources.ptrace.refusals import ptrace_refusals, why_not_seized, yama_scope
@@ -309,3 +311,25 @@ def test_what_lies_behind_overwritten_arguments_is_never_shown():
     assert b"A=secret" in raw
     assert "secret" not in "".join(shown)
     assert set("".join(shown)) <= set("x…")
+
+
+@pytest.mark.parametrize(
+    ("risen", "removed", "levels"), [("own", False, 0), ("above", False, 1), ("", False, None), ("", True, -1)]
+)
+def test_of_a_cgroup_that_is_gone_nobody_knows_who_was_at_his_limit(tmp_path, monkeypatch, risen, removed, levels):
+    above, own = tmp_path, tmp_path / "own"
+    own.mkdir()
+    counts = {"memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", "memory.failcnt": "0\n"}
+    for name, text in counts.items():
+        (own / name).write_text(text)
+    (above / "memory.failcnt").write_text("0\n")
+    kills = OomKills()
+    kills._counts[7] = _Counts([str(own), str(above)], v2=False, kills=0, full=[0, 0])
+    if risen:
+        ((own if risen == "own" else above) / "memory.failcnt").write_text("3\n")
+    if removed:
+        read = oom._kills
+        monkeypatch.setattr(oom, "_kills", lambda folder, *, v2: (read(folder, v2=v2), shutil.rmtree(own))[0])
+    mark = kills.mark(7)
+    assert mark is not None
+    assert mark.levels == levels
