@@ -21,6 +21,8 @@ _MANY: Final = 200
 #: How many removed cgroups are remembered for that; beyond, the oldest are forgotten and a late key stays, if there is
 #: one: not where the kernel knows whose each cgroup is (is_stranger in bpf/include/maps.h).
 _REMEMBERED: Final = 16384
+#: And of these so many whose keys were given back once.
+_SETTLED: Final = 1024
 #: Keys that were given back and wait for whoever takes them; what comes beyond is in the totals alone.
 _KEPT: Final = 65536
 
@@ -104,7 +106,7 @@ class Counters:
         self._given_ns = now_ns
         self._news = sum(now_ns - at < _LINGER_NS for at in self._gone.values())
         self._dirty = any(now_ns - at < _LINGER_NS for at in self._gone.values())
-        dead = {cgroup for cgroup, at in self._gone.items() if now_ns - at >= _LINGER_NS}
+        dead = dict.fromkeys(cgroup for cgroup, at in self._gone.items() if now_ns - at >= _LINGER_NS)
         given = 0
         for index, cgroup, what, _ in self._slots.items():
             if cgroup in dead:
@@ -116,8 +118,10 @@ class Counters:
                 continue
             given += 1
             self._keep(cgroup, what, per_cpu_sum(value))
-        self._settled += self._unsettled & dead
-        self._unsettled -= dead
+        self._settled += self._unsettled & dead.keys()
+        self._unsettled -= dead.keys()
+        for cgroup in list(dead)[:-_SETTLED]:
+            del self._gone[cgroup]
         return given
 
     def _keep(self, cgroup: int, what: int, count: int) -> None:

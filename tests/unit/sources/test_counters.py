@@ -174,9 +174,19 @@ def test_forgetting_the_oldest_of_very_many_removed_cgroups_loses_no_count(world
     world.put(0, 1, signal(15), 3)
     for n in range(1, 16384 + 10):
         world.counters.gone(n, n)
-    world.counters.give_back(100 * S)
     assert len(world.counters._gone) == 16384
+    world.counters.give_back(100 * S)
     assert world.counters.read(0, 0).signals_total == 3
+
+
+def test_of_those_that_were_given_back_few_are_remembered_and_none_before(world):
+    for n in range(1, 3000):
+        world.counters.gone(n, 0)
+    world.put(0, 1, signal(15), 3)
+    world.counters.gone(3000, 2 * S)
+    assert world.counters.give_back(2 * S) == 1
+    assert list(world.counters._gone) == [*range(3000 - 1024, 3000), 3000]
+    assert len(world.counters.take_settled()) == 2999
 
 
 class LedgerMaps:
