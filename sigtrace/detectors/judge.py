@@ -64,11 +64,12 @@ def judge(container: Container, exit_: Observation) -> Judgement:
         if relayed and _by_default(container, relayed, request):
             return Judgement("terminated", "no-handler", request, hook, relayed.event.task)
         return Judgement("graceful", None, request, hook)
-    if request is None and (asked := _asked(container, event, status)):
+    stopper = hook_that_stopped(container, event.time_ns) if request is None else None
+    asked = _asked(container, event, status) if request is None else None
+    if asked and not (stopper and status.code != 128 + asked.event.signo):
         if relayed and _by_default(container, relayed, asked):
             return Judgement("terminated", "no-handler", asked, hook, relayed.event.task)
         return Judgement("graceful", None, asked, hook)
-    stopper = hook_that_stopped(container, event.time_ns) if request is None else None
     if stopper and (status.code == 0 or _was_asked_inside(container)):
         return Judgement("graceful", "pre-stop", None, stopper)
     if request is None and event.unheard:

@@ -46,7 +46,10 @@ def _make(args: list[str]) -> None:
     """As far as a command line is read; nothing is run."""
     try:
         with cli.make_context("sigtrace", list(args), auto_envvar_prefix="SIGTRACE") as ctx:
-            name, command, rest = cli.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
+            words = [*ctx._protected_args, *ctx.args]
+            if not words:
+                return  # `--` alone: the help is shown
+            name, command, rest = cli.resolve_command(ctx, words)
             if command is not None:
                 command.make_context(name, list(rest), parent=ctx)
     except (click.ClickException, click.exceptions.Exit, click.Abort, SigtraceError):

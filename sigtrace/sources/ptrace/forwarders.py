@@ -38,8 +38,11 @@ def waits_of(pid: int, tid: int) -> int:
         words = f.read().split()
     if len(words) < 2 or words[0] != str(_WAITS):
         return 0
+    address = int(words[1], 16)
+    if not 0 <= address < 1 << 63:
+        raise ValueError(f"no address: {address:#x}")
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        memory.seek(int(words[1], 16))
+        memory.seek(address)
         return int.from_bytes(memory.read(8), sys.byteorder)
 
 

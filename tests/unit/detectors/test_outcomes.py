@@ -292,3 +292,11 @@ def test_behind_an_init_that_tells_all_the_shell_in_front_is_not_the_program(fie
     ends = [BOX.exit(S + MS, exited(0) if fields is HANDLED else TERM, app), BOX.exit(S + 2 * MS, TERM, shell)]
     seen = [BOX.exec(1, BOX.init), BOX.exec(2, shell), BOX.exec(3, app)]
     assert verdict(seen, BOX.term(S, **TAKEN), told, ends, BOX.exit(S + 3 * MS, exited(143)))[0] == outcome
+
+
+def test_a_pre_stop_command_that_sends_the_stop_signal_is_a_pre_stop_command():
+    """`nginx -s quit` as the hook of a container whose stop signal is SIGQUIT."""
+    box = Container(stop_signal=signals.SIGQUIT)
+    hook = box.guest(comm="nginx")
+    quit_ = box.signal(S, signals.SIGQUIT, hook, **HANDLED)
+    assert verdict(box.exec(2, hook), quit_, box.exit(S + 20 * MS, exited(0))) == ("graceful", "pre-stop")
