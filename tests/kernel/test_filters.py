@@ -125,7 +125,7 @@ def test_a_storm_in_another_cgroup_makes_no_records_once_it_is_known_and_the_own
     capture.feed.step(0.05)
     assert recorded(capture) - before < SIGNALS / 10  # others on this machine are told as well
     wanted.storm()
-    wait_until(lambda: capture.feed.step(0.01) or len(signals_of(kept, wanted.pid)) >= SIGNALS)
+    wait_until(lambda: capture.feed.step(0.01) or len(signals_of(kept, wanted.pid)) >= SIGNALS, timeout=60)
     assert len(signals_of(kept, wanted.pid)) == SIGNALS
     assert not signals_of(kept, other.pid)
 

@@ -20,6 +20,8 @@ _MARK: Final = "5.10's mark_victim has a pid and no task: whose it was is known 
 EXPLAINED: Final = {
     "oom": _MARK,
     "oom-group": _MARK,
+    "host-pid": "A delivery to a main process that is no init is told once user space has said to the kernel which "
+    "process that is; where it is not told, the stop signal came sooner. The verdict needs no delivery.",
     "abort": "When SIGABRT changes nothing, glibc's abort() executes hlt on x86-64 (SIGSEGV), brk on arm64 (SIGTRAP).",
 }
 
