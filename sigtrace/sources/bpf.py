@@ -277,7 +277,8 @@ class BpfSource:
         if not loaded:
             return {}
         recorded = zip(("recorded_event", "recorded_life"), loaded.rings, strict=False)
-        listings = {"listings_failed": loaded.listings.failed, "unowned": self._unowned}
+        refused = loaded.listings.cmdlines.refused
+        listings = {"listings_failed": loaded.listings.failed, "argv_refused": refused, "unowned": self._unowned}
         return {name: ring.produced() for name, ring in recorded} | listings | loaded.ledger.read()
 
     def watch(self, pid: int, start_ns: int) -> None:

@@ -32,6 +32,8 @@ class Cmdlines:
         self._read = read or argv_of_process
         self._stuck: list[_Reading] = []
         self._refusing: set[tuple[int, int]] = set()
+        self.refused = 0
+        """processes that kept a reader waiting"""
 
     def complete(self, events: Sequence[Event]) -> list[Event]:
         """The TASK events with their processes' argv, as far as it can be read."""
@@ -54,6 +56,7 @@ class Cmdlines:
             if len(read) == len(left):
                 break
             self._stuck.append(reading)
+            self.refused += 1
             if len(self._refusing) >= _REFUSING_MAX:
                 self._refusing.clear()
             self._refusing.add(left[len(read)][0].key)

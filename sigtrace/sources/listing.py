@@ -52,7 +52,7 @@ class Listings:
         self._all = bpf.attach("snapshot_tasks")
         self._zombies = bpf.attach("snapshot_zombies") if census else None
         self._signalfds = bpf.attach("snapshot_signalfds") if signalfds else None
-        self._cmdlines = Cmdlines()
+        self.cmdlines = Cmdlines()
         self._signalled: dict[tuple[int, int, int], int] = {}
         """(pid, start, signal) → when it last asked for a listing"""
         self._asked: dict[ProcessKey, Task] = {}
@@ -97,7 +97,7 @@ class Listings:
         found: list[Event] = []
         if self._asked and (last or now_ns - self._listed_ns >= self._apart_ns):
             asked, self._asked, self._listed_ns = self._asked, {}, now_ns
-            found = self._cmdlines.complete(self._members(asked, now_ns, wall_ns))
+            found = self.cmdlines.complete(self._members(asked, now_ns, wall_ns))
         elif self._again and now_ns - self._listed_ns >= self._apart_ns:
             again = {key: task for key, (task, times) in self._again.items() if times[0] <= now_ns}
             for key in again:
@@ -135,7 +135,7 @@ class Listings:
         if self._signalfds is not None:
             taken = wire.decode_signalfds(self._bpf.iterate(self._signalfds))
         events = [_with_signalfds(e, taken) for e in events]
-        argv = self._cmdlines.of([(e.task, e.argv_len) for e in events if e.task and _has_a_say(e)])
+        argv = self.cmdlines.of([(e.task, e.argv_len) for e in events if e.task and _has_a_say(e)])
         return [with_argv(e, argv.get(e.task.key)) if e.task else e for e in events]
 
     def _members(self, asked: dict[ProcessKey, Task], now_ns: int, wall_ns: int) -> list[Event]:
@@ -200,7 +200,7 @@ class Listings:
         if parent.key not in self._argv:
             if len(self._argv) >= _PARENTS_MAX:
                 self._argv.clear()
-            self._argv[parent.key] = self._cmdlines.of([(parent, zombie.argv_len)]).get(parent.key)
+            self._argv[parent.key] = self.cmdlines.of([(parent, zombie.argv_len)]).get(parent.key)
         return dataclasses.replace(zombie, parent=dataclasses.replace(parent, argv=self._argv[parent.key]))
 
 

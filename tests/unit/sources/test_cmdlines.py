@@ -46,6 +46,7 @@ def test_who_keeps_the_reader_waiting_goes_without_and_is_not_asked_again(free):
     assert cmdlines.of(tasks(1, STUCK, 2)) == {(1, 1): ("p1", "7"), (2, 1): ("p2", "7")}
     assert cmdlines.of(tasks(1, STUCK)) == {(1, 1): ("p1", "7")}
     assert asked == [1, STUCK, 2, 1]
+    assert cmdlines.refused == 1
 
 
 def test_few_threads_are_left_behind_and_then_no_argv_is_read_until_one_is_back(free):
