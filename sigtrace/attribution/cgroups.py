@@ -53,6 +53,8 @@ class Cgroups:
         self._mount = mount
         self._paths: dict[int, str] = {}
         self._ids: dict[str, int] = {}
+        self._deep: set[int] = set()
+        """those that have no path of their own, and go by what is above them"""
         self._gone: OrderedDict[int, None] = OrderedDict()
         self._missed: OrderedDict[int, int] = OrderedDict()
         self._walked_ns = -_WALK_INTERVAL_NS
@@ -108,11 +110,13 @@ class Cgroups:
 
     def _learn_below(self, cgroup: int, above: str) -> None:
         """It has no path of its own."""
+        self._deep.add(cgroup)
         self._gone.pop(cgroup, None)
         self._missed.pop(cgroup, None)
         self._paths[cgroup] = above
 
     def _learn(self, cgroup: int, path: str) -> None:
+        self._deep.discard(cgroup)
         self._gone.pop(cgroup, None)
         self._missed.pop(cgroup, None)
         if self._places is not None and path not in (self._paths.get(cgroup), self._before.get(cgroup)):
@@ -138,6 +142,7 @@ class Cgroups:
 
     def _forget(self, cgroup: int) -> None:
         path = self._paths.pop(cgroup, "")
+        self._deep.discard(cgroup)
         if self._ids.get(path) == cgroup:
             del self._ids[path]
         container_id = parse(path).container_id or ""
@@ -153,7 +158,7 @@ class Cgroups:
         if above is None or len(self._paths) >= _WALK_MAX:
             return
         path = f"{above.rstrip('/')}/{name}"
-        if len(path) <= _PATH_MAX and self._ids.get(above) == parent:
+        if len(path) <= _PATH_MAX and parent not in self._deep:
             self._learn(cgroup, path)
         else:
             self._learn_below(cgroup, above)

@@ -74,6 +74,16 @@ def test_a_mkdir_record_is_known_below_its_parent(tree):
     assert [cgroups.path(n, 0) for n in (111, 112, 113)] == ["/a/new", "/a/new/newer", "/top"]
 
 
+def test_a_mkdir_below_one_whose_path_is_another_s_by_now_keeps_its_own(tree):
+    cgroups = walked(tree)
+    cgroups.made(111, number(tree), "pod")
+    (tree / "pod").mkdir()  # in place of that, before its own record is read
+    cgroups.walk(1)
+    cgroups.made(112, 111, "box")
+    assert cgroups.path(112, 1) == cgroups.own_path(112) == "/pod/box"
+    assert cgroups.id_of("/pod") == number(tree / "pod")
+
+
 def test_a_mkdir_below_an_unknown_parent_waits_for_a_walk(tree):
     cgroups = Cgroups(str(tree))
     cgroups.made(number(tree / "a/b"), number(tree / "a"), "b")
