@@ -33,8 +33,12 @@ static __always_inline void fill_exit(struct event *event, const struct zombie *
 	event->target = zombie->task;
 }
 
-SEC(TRACEPOINT("sched_process_exit"))
-int BPF_PROG(process_exit, struct task_struct *p)
+/* Linux 7.x runs tracepoints without disabling preemption (include/linux/tracepoint.h: SRCU). Whoever comes to the same
+ * program on that CPU while it is preempted there is left out (__bpf_trace_run: prog->active): under emulation, of exits
+ * at full speed one in a hundred. To hold the CPU would not help, for it goes with the word that lets it go. So what can
+ * be preempted (the others hold a spinlock or a mutex of the kernel's) has a spare, another program that the kernel runs
+ * right after it and that does the same if it finds that nobody has. */
+static __always_inline int tell_exit(struct task_struct *p, bool spare)
 {
 	struct zombie zombie = {};
 	struct process_key key;
@@ -65,6 +69,8 @@ int BPF_PROG(process_exit, struct task_struct *p)
 		if (err == -EEXIST)
 			return 0;
 	}
+	if (spare)
+		enter(LEDGER_RECORDED_BY_SPARE_EXIT);
 	cgroup = zombie.task.cgroup;
 	count_exit(cgroup, zombie.wait_status);
 	if (!exit_matters(&zombie, &key))
@@ -91,6 +97,18 @@ int BPF_PROG(process_exit, struct task_struct *p)
 	probed_fill_task(FIELD(p, real_parent), &life->event.sender);
 	submit_life(life);
 	return 0;
+}
+
+SEC(TRACEPOINT("sched_process_exit"))
+int BPF_PROG(process_exit, struct task_struct *p)
+{
+	return tell_exit(p, false);
+}
+
+SEC("?" TRACEPOINT("sched_process_exit"))
+int BPF_PROG(process_exit_spare, struct task_struct *p)
+{
+	return tell_exit(p, true);
 }
 
 /* After the wait, 13 to 63 ms later (RCU), in a softirq with any task as current. */
@@ -125,21 +143,28 @@ int BPF_PROG(process_free, struct task_struct *p)
 	return 0;
 }
 
-SEC(TRACEPOINT("sched_process_exec"))
-int BPF_PROG(process_exec, struct task_struct *p)
+static __always_inline int tell_exec(struct task_struct *p, bool spare)
 {
-	u64 start, len, cgroup = cgroup_of(p);
+	u64 start, len, cgroup = cgroup_of(p), id = FIELD(p, self_exec_id), *told;
 	bool entered = cgroup_of(FIELD(p, real_parent)) != cgroup;
 	struct process_key key;
 	struct life *life;
 	u64 now;
 
+	key_of(p, &key);
 	if (config.follow) {
-		key_of(p, &key);
 		if (!bpf_map_lookup_elem(&followed, &key))
 			return 0;
 	} else if (!config.tell_all && !entered && !is_ns_init(p)) {
 		return 0;
+	}
+	if (spare) {
+		told = bpf_map_lookup_elem(&execs, &key);
+		if (told && *told == id)
+			return 0;
+		enter(LEDGER_RECORDED_BY_SPARE_EXEC);
+	} else if (config.spares) {
+		bpf_map_update_elem(&execs, &key, &id, BPF_ANY);
 	}
 	if (!admit(cgroup, entered ? BUDGET_EXEC : BUDGET_NESTED, &now))
 		return 0;
@@ -160,6 +185,18 @@ int BPF_PROG(process_exec, struct task_struct *p)
 		life->text_len = len;
 	submit_life(life);
 	return 0;
+}
+
+SEC(TRACEPOINT("sched_process_exec"))
+int BPF_PROG(process_exec, struct task_struct *p)
+{
+	return tell_exec(p, false);
+}
+
+SEC("?" TRACEPOINT("sched_process_exec"))
+int BPF_PROG(process_exec_spare, struct task_struct *p)
+{
+	return tell_exec(p, true);
 }
 
 #define OOM_LEVELS 8

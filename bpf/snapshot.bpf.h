@@ -63,8 +63,8 @@ static __always_inline bool list_task(struct task_struct *t, struct snapshot *s)
 	return true;
 }
 
-/* A zombie that nobody has waited for yet. Of one that is too young to be told, just when it came to be one: before it can
- * be old enough nobody needs to look again. */
+/* A zombie that nobody has waited for yet. Of one that is too young to be told, just when it came to be one: nobody needs
+ * to look again before it can be old enough. */
 static __always_inline bool list_zombie(struct task_struct *t, struct snapshot *s)
 {
 	struct process_key key;

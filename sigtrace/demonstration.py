@@ -173,12 +173,21 @@ def run(names: tuple[str, ...], backend: str) -> int:
 
 
 def capture_for(
-    backend: str, verdicts: Verdicts, known: Known, *, sinks: Sequence[Sink] = (), recorder: Recording | None = None
+    backend: str,
+    verdicts: Verdicts,
+    known: Known,
+    *,
+    sinks: Sequence[Sink] = (),
+    recorder: Recording | None = None,
+    slow: float = 1.0,
 ) -> Capture:
-    """A capture that tells a scenario's verdicts in time."""
+    """A capture that tells a scenario's verdicts in time.
+
+    ``slow``: the scenarios' own times are so many times longer: on such a machine an honest parent reaps late, too.
+    """
     # Well before the lab's people lose their patience. Zombies are looked for once a second.
-    options = BpfOptions(zombie_after_s=ZOMBIE_AFTER_S / 4)
-    thresholds = Thresholds(unanswered_after_s=UNANSWERED_AFTER_S * 2 / 3)
+    options = BpfOptions(zombie_after_s=slow * ZOMBIE_AFTER_S / 4)
+    thresholds = Thresholds(unanswered_after_s=slow * UNANSWERED_AFTER_S * 2 / 3)
     return Capture(
         backend, options, [verdicts, *sinks], thresholds=thresholds, recorder=recorder, names=known, without=("ptrace",)
     )

@@ -155,6 +155,7 @@ struct task_struct {
 	u64 start_boottime;
 	const struct cred *cred;
 	char comm[16];
+	u64 self_exec_id;
 	struct signal_struct *signal;
 	struct sighand_struct *sighand;
 	sigset_t blocked;

@@ -53,6 +53,14 @@ struct {
 	__type(value, u32);
 } exited SEC(".maps");
 
+/* Whose latest exec was told, by task_struct.self_exec_id: for the spare program (process.bpf.h), which comes right after. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct process_key);
+	__type(value, u64);
+} execs SEC(".maps");
+
 /* A cgroup that was made from inside a container → the cgroup of whoever made it, or whose that is charged to: what it
  * may tell and the keys it counts by are its payer's. Whoever can make cgroups could give himself any number of budgets. */
 struct {

@@ -160,6 +160,8 @@ enum ledger {
 	LEDGER_ZOMBIES_STALE, /* a reaped process stayed in the table: user space has to look again before it says zombie */
 	LEDGER_PAYERS_FULL, /* a container's own cgroup has budgets of its own */
 	LEDGER_LIMITED_MARK, /* a cgroup had marked so much as stopping that this is not: what happens there is not told */
+	LEDGER_RECORDED_BY_SPARE_EXIT, /* the program for exits was left out, its spare was not */
+	LEDGER_RECORDED_BY_SPARE_EXEC, /* and that for execs */
 	LEDGER_SIZE,
 };
 
@@ -193,7 +195,7 @@ struct config {
 	u32 children; /* and add their children to it */
 	u32 huge;     /* 2 MiB in pages: so near to its limit a memory cgroup is that has none left */
 	u32 filtered; /* what concerns only cgroups in `unwanted` is not told */
-	u32 zero;
+	u32 spares;   /* programs have spares: see process.bpf.h */
 };
 
 _Static_assert(sizeof(struct task_ref) == 72, "task_ref");

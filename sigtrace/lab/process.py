@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 #: How long anything may take that has no grace of its own, seconds. A loaded machine is slow, a hang is for ever.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 _POLL_S = 0.0002
 _OUTPUT_BYTES = 1 << 16

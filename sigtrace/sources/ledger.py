@@ -7,6 +7,7 @@ from typing import Final
 
 from sigtrace.model.event import Loss
 from sigtrace.sources._libbpf import Map, per_cpu_sum
+from sigtrace.sources.spares import SPARES
 from sigtrace.sources.wire import LOCAL, Ledger
 
 _CAUSES: Final = {
@@ -26,6 +27,12 @@ _CAUSES: Final = {
 #: Where each reaping is told: of those that found no room it is not.
 _REAPS: Final = {Ledger.ZOMBIES_FULL: Loss.TABLE_FULL}
 _FREES: Final = "process_free"
+#: Of which a spare has done so much.
+_SPARED: Final = {
+    "process_exit": Ledger.RECORDED_BY_SPARE_EXIT,
+    "process_exec": Ledger.RECORDED_BY_SPARE_EXEC,
+}
+_SPARES: Final = frozenset(SPARES.values())
 #: Ten lines, of a program (bpf_prog_show_fdinfo in kernel/bpf/syscall.c).
 _FDINFO_BYTES: Final = 4096
 
@@ -85,13 +92,18 @@ class KernelLedger:
         """Runs that the kernel left out because the CPU was already in the program (since v5.12).
 
         Of the one for frees apart: RCU's softirq may interrupt its kthread in it. A zombie's entry stays then, and no
-        event is lost but where reapings are told.
+        event is lost but where reapings are told. What a spare has done is not lost; what of its own runs was left out
+        counts for nothing, for they mostly have nothing to do.
         """
         missed = {"missed": 0, "missed_frees": 0}
         for name, fd in self._programs.items():
+            if name in _SPARES:
+                continue
             _, found, after = os.pread(fd, _FDINFO_BYTES, 0).partition(b"recursion_misses:")
             which = "missed_frees" if name == _FREES and not self._reaps else "missed"
-            missed[which] += int(after.split(maxsplit=1)[0]) if found else 0
+            runs = int(after.split(maxsplit=1)[0]) if found else 0
+            # What was left out is read first: what its spare is at now is told as lost by nobody.
+            missed[which] += max(runs - self._entry(_SPARED[name]), 0) if name in _SPARED else runs
         return missed
 
     def read(self) -> dict[str, int]:
@@ -108,6 +120,7 @@ class KernelLedger:
         entries = self._entries()
         for entry, loss in self._causes.items():
             totals[loss] = totals.get(loss, 0) + entries[entry]
+        totals = {loss: max(total, self.told.get(loss, 0)) for loss, total in totals.items()}
         news = [(loss, total - self.told.get(loss, 0)) for loss, total in totals.items()]
         self.told = totals
         return [(loss, count) for loss, count in news if count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Final
@@ -18,6 +19,7 @@ from sigtrace.sources.places import Places
 from sigtrace.sources.prepare import opened, path_of
 from sigtrace.sources.procfs import last_possible_cpu
 from sigtrace.sources.ring import Ring
+from sigtrace.sources.spares import SPARES, has_spares
 from sigtrace.sources.unwanted import Unwanted
 
 PROGRAMS: Final = (
@@ -52,7 +54,8 @@ class Loaded:
         """``name``: the object file; ``make``: opens it; ``ready``: it has been loaded already, with these options."""
         self._options = options
         self._path = path_of(name)
-        self._programs = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
+        self._programs: tuple[str, ...] = (*PROGRAMS, "process_fork") if options.children else PROGRAMS
+        self._programs += tuple(SPARES.values()) if has_spares(os.uname().release) else ()
         self._pins = Pins(options.pin) if options.pin else None
         self.cpus = library.call("libbpf_num_possible_cpus")
         self._cpu_ids = last_possible_cpu() + 1  # more than there are, where the numbering has gaps
@@ -171,7 +174,7 @@ class Loaded:
     def detach(self) -> None:
         """No more records, unless it is pinned."""
         if not self._pins:
-            self.object.detach(PROGRAMS)
+            self.object.detach(self._programs)
 
     def close(self) -> None:
         """Lets go of everything; what is pinned stays."""

@@ -8,6 +8,7 @@ from typing import Final
 
 from sigtrace.model.hierarchy import Hierarchy
 from sigtrace.sources import wire
+from sigtrace.sources.spares import has_spares
 
 _SECOND: Final = 1_000_000_000
 #: How long a stop signal, and the exit of a container's init, mark its PID namespace as stopping.
@@ -71,5 +72,5 @@ class BpfOptions:
             self.children,
             (2 << 20) // os.sysconf("SC_PAGE_SIZE"),
             self.filtered,
-            0,
+            has_spares(os.uname().release),
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sigtrace.sources._libbpf import Library, Object
 from sigtrace.sources.procfs import last_possible_cpu
+from sigtrace.sources.spares import SPARES, has_spares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,8 @@ def opened(
         bpf.set_max_entries("lives", options.lives_bytes)
         bpf.set_max_entries("counts", options.counts)
         bpf.set_autoload("process_fork", options.children)
+        for spare in SPARES.values():
+            bpf.set_autoload(spare, has_spares(os.uname().release))
         bpf.set_autoload("snapshot_signalfds", options.signalfds)
         bpf.set_max_entries("slots", last_possible_cpu() + 1)  # more than there are, where the numbering has gaps
     except BaseException:

@@ -88,6 +88,8 @@ class Ledger(IntEnum):
     ZOMBIES_STALE = 11
     PAYERS_FULL = 12
     LIMITED_MARK = 13
+    RECORDED_BY_SPARE_EXIT = 14
+    RECORDED_BY_SPARE_EXEC = 15
 
 
 #: enum kind

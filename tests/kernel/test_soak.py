@@ -143,7 +143,7 @@ def soak(seconds, defects, folder):
         prober.start()
         try:
             begin, number = time.monotonic(), 0
-            while time.monotonic() < end:
+            while time.monotonic() < end or planted:  # a slow machine comes to the last later
                 number += 1
                 if planted and time.monotonic() - begin >= planted[0][0]:
                     wrong.append(bench.stop_one(planted.pop(0)[1], f"{prefix}-defect-{number}"))
@@ -159,7 +159,6 @@ def soak(seconds, defects, folder):
     lost = [v for v in bench.verdicts.verdicts if isinstance(v, Finding) and v.code == "events-lost"]
     print(f"\n{seconds} s: {len(stopped)} shutdowns, {defects} defects, {number - defects} healthy stops")
     assert not [w for w in wrong if w]
-    assert not planted
     told = [(v.workload.container_name, v.code, v.cause, v.message) for v in findings]
     assert not told, "of the healthy ones"
     assert not lost

@@ -38,7 +38,7 @@ mount -t tmpfs run /run; mount -t tmpfs tmp /tmp
 mount -t cgroup2 none /sys/fs/cgroup; mount -t bpf bpf /sys/fs/bpf; mount -t tracefs none /sys/kernel/tracing
 echo "+memory +pids +cpu" > /sys/fs/cgroup/cgroup.subtree_control
 cd /site && python3 -m compileall -q . > /dev/null 2>&1
-python3 -m tests.vm.inside /tmp/out
+SIGTRACE_SLOW=4 python3 -m tests.vm.inside /tmp/out
 echo {BEGIN}; cat /tmp/out/scenarios.json; echo {END}
 echo o > /proc/sysrq-trigger; sleep 60
 """

@@ -22,7 +22,7 @@ from sigtrace.capture import run_in_background
 from sigtrace.demonstration import Known, Verdicts, capture_for, mismatch
 from sigtrace.errors import SigtraceError
 from sigtrace.lab.needs import unmet
-from sigtrace.lab.scenario import Result, Scenario, run
+from sigtrace.lab.scenario import UNANSWERED_AFTER_S, ZOMBIE_AFTER_S, Result, Scenario, run
 from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model import signals
 from sigtrace.model.event import Event, Kind
@@ -34,6 +34,9 @@ from sigtrace.sources.host import BPF_OBJECT
 
 #: Scenarios mostly wait; an emulated machine with two CPUs judges three at a time as it judges one.
 AT_ONCE: Final = 3
+#: How many times longer what lasts in a scenario is to last, and its thresholds: another architecture's instructions,
+#: emulated, are so slow that an honest parent reaps its child after what is a threshold elsewhere.
+SLOW: Final = float(os.environ.get("SIGTRACE_SLOW", "1"))
 KINDS: Final = {Kind.SIGNAL_GENERATE, Kind.SIGNAL_DELIVER, Kind.EXIT, Kind.OOM_KILL}
 
 
@@ -105,7 +108,12 @@ def scenarios(out: Path) -> list[Told]:
             return scenario, Told(scenario.name, "needs", reason)
         begun = time.monotonic()
         try:
-            result = run(scenario, container=known.add(scenario))
+            result = run(
+                scenario,
+                container=known.add(scenario),
+                zombie_after_s=SLOW * ZOMBIE_AFTER_S,
+                unanswered_after_s=SLOW * UNANSWERED_AFTER_S,
+            )
             verdicts.wait_for_shutdown(result.cgroup_id)
         except SigtraceError as error:
             print(f"failed {scenario.name}: {error}", flush=True)
@@ -113,7 +121,7 @@ def scenarios(out: Path) -> list[Told]:
         print(f"{time.monotonic() - begun:5.1f} s  {scenario.name}", flush=True)
         return scenario, result
 
-    with capture_for("bpf", verdicts, known, sinks=[kernel], recorder=recording) as capture:
+    with capture_for("bpf", verdicts, known, sinks=[kernel], recorder=recording, slow=SLOW) as capture:
         recording.start(header_here(capture.thresholds))
         capture.ready()
         finish = run_in_background(capture)

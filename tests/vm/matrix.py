@@ -33,7 +33,7 @@ TESTS: Final = (
         f"tests/kernel/test_{name}.py"
         for name in (
             *("verifier", "delivery", "exits", "reaping", "killers", "inside", "held", "places", "zombies"),
-            *("snapshot", "filters", "lab_places", "pins"),
+            *("snapshot", "filters", "lab_places", "pins", "spares"),
         )
     ),
     "tests/contract/test_sources.py",
