@@ -204,15 +204,15 @@ class Store:
 
     def _write_anew(self, path: str) -> None:
         """All that is kept, in a file that then takes the place of the old one."""
-        lines = [_gap_line(gap) for gap in self.gaps]
-        lines += [_file_line(kept.kind, kept.wall_ns, _json_in(kept.line)) for kept in self._kept]
         fresh = f"{path}.new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(fresh)
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            content = b"".join(lines)
-            _write(fd, content)
+            size = 0
+            for line in self._lines():
+                _write(fd, line)
+                size += len(line)
             os.fsync(fd)
             os.replace(fresh, path)
         except BaseException:
@@ -220,7 +220,14 @@ class Store:
             raise
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._file_bytes, self._failed = fd, len(content), False
+        self._fd, self._file_bytes, self._failed = fd, size, False
+
+    def _lines(self) -> Iterator[bytes]:
+        """Of the file, one at a time: together they would take as much again as all that is kept."""
+        for gap in self.gaps:
+            yield _gap_line(gap)
+        for kept in self._kept:
+            yield _file_line(kept.kind, kept.wall_ns, _json_in(kept.line))
 
     def _append(self, line: bytes) -> None:
         if self._path is None:

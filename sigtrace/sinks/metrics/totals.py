@@ -33,26 +33,35 @@ class Totals:
 
     signals: dict[tuple[str, str], int] = field(default_factory=dict)
     exits: dict[tuple[str], int] = field(default_factory=dict)
+    _made: tuple[int, tuple[Family, ...]] | None = field(default=None, repr=False, compare=False)
+    """since when, and the families; None: something came since"""
 
     def add_signals(self, signo: int, result: int, count: int) -> None:
         """So many more."""
-        key = _signal(signo, result)
+        key, self._made = _signal(signo, result), None
         self.signals[key] = self.signals.get(key, 0) + count
 
     def add_exits(self, status: int, count: int) -> None:
         """``status``: a raw wait status."""
-        key = _status(status)
+        key, self._made = _status(status), None
         self.exits[key] = self.exits.get(key, 0) + count
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(_sum(self.signals, other.signals), _sum(self.exits, other.exits))
 
     def families(self, start_wall_ns: int) -> tuple[Family, ...]:
-        """As points that are counted since ``start_wall_ns``."""
-        return (
-            Family(SIGNALS, tuple(Point(key, n, start_wall_ns) for key, n in self.signals.items())),
-            Family(EXITS, tuple(Point(key, n, start_wall_ns) for key, n in self.exits.items())),
-        )
+        """As points that are counted since ``start_wall_ns``; the same ones as before while nothing is added.
+
+        Of a thousand that are gone all points would be made anew for each collection while those of the one before are
+        still there: a megabyte that comes and goes, and between its pieces others come to lie.
+        """
+        if self._made is None or self._made[0] != start_wall_ns:
+            families = (
+                Family(SIGNALS, tuple(Point(key, n, start_wall_ns) for key, n in self.signals.items())),
+                Family(EXITS, tuple(Point(key, n, start_wall_ns) for key, n in self.exits.items())),
+            )
+            self._made = start_wall_ns, families
+        return self._made[1]
 
 
 def _sum(one: dict[Key, int], other: dict[Key, int]) -> dict[Key, int]:

@@ -96,7 +96,7 @@ class MetricMessages:
         self._resources: dict[str, tuple[Workload, Resource]] = {}
         self._attributes: dict[_AttributesKey, bytes] = {}
         self._old_resources, self._old_attributes = self._resources, self._attributes
-        """of the request before: what was not used since is forgotten"""
+        """of the request before, while one is made: what is not used again is forgotten"""
         self._taken: dict[_SeriesKey, float | Distribution] = {}
         """of deltas: what the collector has"""
         self._taken_wall_ns = 0
@@ -126,6 +126,7 @@ class MetricMessages:
                 whose = one.workload.container_id or str(one.workload.cgroup_id)
                 encoding.add(request.resource_metrics, whose, self._resource(whose, one.workload), one.families)
         encoding.add(request.resource_metrics, "", self._agent, own)
+        self._old_resources, self._old_attributes = {}, {}
 
         def done(accepted: bool) -> None:
             if accepted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from sigtrace.model.overview import HISTORY
 from sigtrace.model.workload import Workload
 from sigtrace.sinks.overview.rows import GrowingRow
 
@@ -112,7 +113,7 @@ class Rates:
             news = total - before if before is not None else 0
             row.rate = news / elapsed_s if elapsed_s > 0 else 0.0
             if elapsed_s > 0:
-                row.history.append(round(row.rate))
+                row.history = (*row.history[1 - HISTORY :], round(row.rate))
         self._before = {container: row.signals or 0 for container, row in rows.items()}
         whole = counts.signals_total if counts is not None else None
         if whole is not None and self._total_before is not None and elapsed_s > 0:

@@ -78,7 +78,7 @@ def exposition(collected: Collected, info: Mapping[str, str], *, open_metrics: b
     page.info(
         "sigtrace_container",
         "Containers, with their ids.",
-        [_container_info(one.workload) for one in collected.containers if one.workload],
+        (_container_info(one.workload) for one in collected.containers if one.workload),
     )
     by_name = _joined(collected)
     for metric in METRICS:
@@ -141,14 +141,13 @@ class _Page:
         """All of them."""
         return "\n".join([*self._lines, *(["# EOF"] if self._open else [])]) + "\n"
 
-    def info(self, name: str, description: str, series: list[dict[str, str]]) -> None:
+    def info(self, name: str, description: str, series: Iterable[dict[str, str]]) -> None:
         """Facts as labels; the value says nothing."""
         if self._open:
             self._head(name, "info", description)
         else:
             self._head(f"{name}_info", "gauge", description)
-        rows = {_inside(labels.items()): None for labels in series}
-        self._lines += [f"{name}_info{_braces(labels)} 1" for labels in rows]
+        self._lines += dict.fromkeys(f"{name}_info{_braces(_inside(labels.items()))} 1" for labels in series)
 
     def metric(self, metric: Metric, series: _Series) -> None:
         """One metric with all its series."""

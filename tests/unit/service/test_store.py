@@ -3,6 +3,7 @@
 import os
 import resource
 import stat
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -97,6 +98,24 @@ def test_the_file_is_for_its_owner_alone_and_does_not_grow_for_ever(tmp_path):
     assert os.listdir(tmp_path) == ["verdicts"]
     kill(store)
     assert lines(opened(tmp_path, room=10)) == lines(store)
+
+
+def test_a_file_that_is_written_anew_takes_no_memory_to_speak_of(tmp_path):
+    def add(count):
+        for n in range(count):
+            store.add(FINDING, n, b'{"n":"%02000d"}' % n)
+
+    store = opened(tmp_path, room=500)
+    tracemalloc.start()
+    try:
+        add(500)
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        add(1000)
+        assert tracemalloc.get_traced_memory()[1] - kept < 100_000
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "verdicts").stat().st_size < 1200 * 2000
 
 
 def test_a_disk_that_is_full_costs_the_file_alone_and_is_told_once(tmp_path):

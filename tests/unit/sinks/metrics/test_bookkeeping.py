@@ -105,6 +105,20 @@ def test_totals_never_fall_while_counts_move_from_the_kernel_to_the_gone(world):
     assert [value["SIGTERM", "delivered"] for value in seen] == [3, 3, 3, 4]
 
 
+def test_what_is_gone_is_not_made_anew_for_each_collection(world):
+    web, job = world.start(container(10)), world.start(container(11))
+    world.signals = {(10, TERM, 0): 3, (11, TERM, 0): 1}
+    world.remove(job)
+    world.give_back(11)
+    first, second = ({one.workload: one.families for one in world.collect().containers} for _ in range(2))
+    assert second[job] is first[job]
+    assert second[web] is not first[web]
+    world.signals[11, TERM, 0] = 4  # to a zombie of it
+    assert of(world.collect(), job, SIGNALS) == {("SIGTERM", "delivered"): 5}
+    world.give_back(11)
+    assert of(world.collect(), job, SIGNALS) == {("SIGTERM", "delivered"): 5}
+
+
 def test_a_successor_goes_on_with_what_its_namesakes_had_when_they_are_forgotten(world):
     first = world.start(container(10))
     world.exits = {(10, 0): 5}
