@@ -91,7 +91,10 @@ class Shutdowns:
             yield from self._tell(ending)  # its successor is there already
             ending = None
         container = self._containers.of(observation)
-        if ending and event.teardown and not event.leaving and container and not observation.main:
+        doomed = event.teardown and not event.leaving
+        # Listed after the end of the namespace's init: the kernel has not come to it yet (a stolen CPU), and will.
+        doomed = doomed or (event.kind is Kind.TASK and container is not None and container.main_is_init)
+        if ending and doomed and container and not observation.main:
             if (member := container.members.get(task.key)) and task.key not in ending.left:
                 ending.left[task.key] = member
             ending.by_kernel = True

@@ -77,6 +77,27 @@ def test_an_operators_shell_that_is_torn_down_makes_nothing_incomplete():
     assert (shutdown.outcome, named(findings)) == ("graceful", [])
 
 
+@pytest.mark.parametrize("after", [S // 2, 3 * S], ids=["late", "never seen"])
+def test_who_is_listed_after_the_end_of_an_init_is_waited_for_though_the_kernel_comes_to_it_late(after):
+    worker = BOX.child(comm="celery")
+    steps = [BOX.exec(1, BOX.init), BOX.term(S, **HANDLED), BOX.deliver(S + 1), BOX.exit(S + MS, exited(0))]
+    steps += [
+        *BOX.snapshot(S + 20 * MS, worker),
+        BOX.teardown(S + after, worker),
+        BOX.exit(S + after + 1, KILLED, worker),
+    ]
+    shutdown, findings = story(steps)
+    assert (shutdown.outcome, shutdown.cause) == ("incomplete", "main-exited-first")
+    assert named(findings) == ["signal-not-forwarded/main-exited-first"]
+
+
+def test_who_is_listed_after_the_end_of_an_init_and_leaves_by_itself_makes_nothing_incomplete():
+    worker = BOX.child(comm="celery")
+    steps = [BOX.exec(1, BOX.init), BOX.term(S, **HANDLED), BOX.deliver(S + 1), BOX.exit(S + MS, exited(0))]
+    steps += [*BOX.snapshot(S + 20 * MS, worker), BOX.exit(S + 21 * MS, exited(0), worker)]
+    assert verdict(steps, until=9 * S) == ("graceful", None)
+
+
 def test_in_a_host_pid_namespace_those_that_live_on_make_nothing_incomplete():
     worker = HOST.child()
     steps = [o for o in flat(leaving(HOST, left=[worker])) if not (o.event.teardown or o.event.task.key == worker.key)]
