@@ -39,8 +39,11 @@ def hierarchies():
 def cgroups_of(name):
     """The cgroups of the containers whose names begin so, in any hierarchy."""
     patterns = (f"{name}*", cgroup_name(name, own_namespace=False))
-    folders = [Path(hierarchy.mount, FOLDER) for hierarchy in hierarchies()]
-    return [path for folder in folders for pattern in patterns for path in folder.glob(pattern)]
+    found = []
+    for hierarchy in hierarchies():
+        with contextlib.suppress(FileNotFoundError):  # the last container takes the folder with it, also while we look
+            found += [path for pattern in patterns for path in Path(hierarchy.mount, FOLDER).glob(pattern)]
+    return found
 
 
 def processes_of(cgroup):
