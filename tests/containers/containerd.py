@@ -61,6 +61,7 @@ CGROUPS = "/sigtrace-tests/kubepods"
 #: NamespaceMode.
 POD, CONTAINER, NODE = 0, 1, 2
 _RUNTIME = "/runtime.v1.RuntimeService/"
+_STOP_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Cri:
                 stderr=log,
                 env={**os.environ, "TMPDIR": str(self.folder)},
             )
+        self._refusal = grpc.RpcError
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.default_authority", "localhost")]
         wait_for(lambda: Path(self.socket).exists(), what="containerd's socket")
         self._channel = grpc.insecure_channel(f"unix:{self.socket}", options=options)
@@ -107,7 +109,7 @@ class Cri:
         def ready() -> bool:  # its plugins start after its socket
             try:
                 return bool(self.call("Version", {}))
-            except grpc.RpcError:
+            except self._refusal:
                 return False
 
         wait_for(ready, what="containerd's CRI plugin")
@@ -229,7 +231,15 @@ class Cri:
         return answer.integer(3), answer.raw(1)
 
     def stop_pod(self, pod: Pod) -> None:
-        self.call("StopPodSandbox", {1: pod.id})
+        """Again where it fails, as a kubelet does: containerd may find a shim gone while it asks it to kill."""
+        for tries_left in reversed(range(_STOP_TRIES)):
+            try:
+                self.call("StopPodSandbox", {1: pod.id})
+            except self._refusal:
+                if not tries_left:
+                    raise
+            else:
+                return
 
     def remove_pod(self, pod: Pod) -> None:
         self.call("RemovePodSandbox", {1: pod.id})

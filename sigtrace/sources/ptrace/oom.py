@@ -16,6 +16,7 @@ from sigtrace.sources.ptrace.frozen import mounts
 
 _KNOWN_MAX: Final = 10_000
 _LEVELS: Final = 8
+_DIGITS: Final = 20
 
 
 @dataclass(slots=True)
@@ -94,15 +95,21 @@ def _kills(folder: str, *, v2: bool) -> int:
 def _full(folder: str, *, v2: bool) -> int:
     if v2:
         return _number(f"{folder}/memory.events.local", "oom")
-    return int(_text(f"{folder}/memory.failcnt").strip() or 0)
+    return _count(_text(f"{folder}/memory.failcnt"))
 
 
 def _number(path: str, name: str) -> int:
     for line in _text(path).split("\n"):
         key, _, value = line.partition(" ")
-        if key == name and value.strip().isdecimal():
-            return int(value)
+        if key == name:
+            return _count(value)
     return 0
+
+
+def _count(text: str) -> int:
+    """0 for what is none. ``int`` does not strip all that ``strip`` does."""
+    number = text.strip()
+    return int(number) if number.isdecimal() and len(number) <= _DIGITS else 0
 
 
 def _text(path: str) -> str:

@@ -128,7 +128,7 @@ def test_fields_come_in_the_order_in_which_python_names_them(header):
         "signal_mask",
         *(f"{n}[{i}]" for n in ("interval_ns", "burst_ns") for i in range(8)),
         *"stopping_ns torn_down_ns zombie_ns hierarchy hierarchy_id".split(),
-        *"tell_all follow children huge filtered zero".split(),
+        *"tell_all follow children huge filtered spares".split(),
     ]
 
 
