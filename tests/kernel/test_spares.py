@@ -13,6 +13,7 @@ from tests.kernel.watcher import Watcher
 
 #: So many at once on each CPU that some are preempted in a program.
 WORKERS, FORKS = 6, 300
+NEEDED = spares.has_spares(os.uname().release)
 
 
 @pytest.fixture
@@ -38,7 +39,9 @@ def told_of_a_command(watch):
 
 
 def test_a_spare_has_nothing_to_do_after_its_program(watch):
-    assert told_of_a_command(watch)[0] == [1, 1]
+    told, done = told_of_a_command(watch)
+    assert told == [1, 1]
+    assert NEEDED or done == [0, 0], "what it counts is taken for not lost"
 
 
 def test_a_spare_tells_what_its_program_did_not(watch):
