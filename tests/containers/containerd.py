@@ -61,7 +61,8 @@ CGROUPS = "/sigtrace-tests/kubepods"
 #: NamespaceMode.
 POD, CONTAINER, NODE = 0, 1, 2
 _RUNTIME = "/runtime.v1.RuntimeService/"
-_STOP_TRIES = 5
+#: ContainerState.
+_EXITED = 2
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,13 @@ class Cri:
         self.call("StopContainer", {1: container, 2: timeout}, timeout=timeout + 60)
 
     def remove_container(self, container: str) -> None:
+        """RemoveContainer, once its daemon knows that it has ended: before, it would ask its shim to kill it, and
+        that fails ("ttrpc: closed") where it takes note of the end meanwhile. A kubelet waits likewise."""
+
+        def ended() -> bool:
+            return self.call("ContainerStatus", {1: container}).message(1).integer(3) == _EXITED
+
+        wait_for(ended, what=f"containerd to know that {container} has ended")
         self.call("RemoveContainer", {1: container})
 
     def exec_sync(self, container: str, argv: Sequence[str], timeout: int = 20) -> tuple[int, bytes]:
@@ -231,15 +239,17 @@ class Cri:
         return answer.integer(3), answer.raw(1)
 
     def stop_pod(self, pod: Pod) -> None:
-        """Again where it fails, as a kubelet does: containerd may find a shim gone while it asks it to kill."""
-        for tries_left in reversed(range(_STOP_TRIES)):
+        """StopPodSandbox, again where it fails, as a kubelet does: it may find a shim gone that it asks to kill."""
+
+        def stopped() -> bool:
             try:
                 self.call("StopPodSandbox", {1: pod.id})
-            except self._refusal:
-                if not tries_left:
-                    raise
-            else:
-                return
+            except self._refusal as error:
+                print(error)
+                return False
+            return True
+
+        wait_for(stopped, what=f"pod {pod.name} to be stopped", timeout=20)
 
     def remove_pod(self, pod: Pod) -> None:
         self.call("RemovePodSandbox", {1: pod.id})
