@@ -41,14 +41,14 @@ from sigtrace.sources.replay import open_recording
 
 RECORDINGS = Path(__file__).parents[1] / "tests/data/recordings"
 DEPLOY_S = 600
-#: Exported like this unless told otherwise (OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY, the PodMonitor).
-METRICS_S, TRACES_S, SCRAPE_S = 60, 5, 30
+#: Exported like this unless told otherwise (OTEL_METRIC_EXPORT_INTERVAL, OTEL_BSP_SCHEDULE_DELAY, the PodMonitors).
+METRICS_S, TRACES_S, SCRAPE_S, LEAN_SCRAPE_S = 60, 5, 30, 60
 #: What a container of some years' standing has in the kernel's tables: (signal, result) and wait statuses.
 SIGNALS = ((17, 0), (17, 1), (15, 0), (14, 0), (23, 0), (10, 0))
 EXITS = (0, 1 << 8)
 #: Which recording, how often of a hundred, and whether its workers are multiplied.
 MIX = (("exec-form", 20, False), ("prefork", 70, True), ("prefork-sh", 9, True), ("oom-group", 1, False))
-#: What deploy/daemonset/monitoring/lean.yaml keeps.
+#: What deploy/daemonset/monitoring-lean/podmonitor.yaml keeps.
 LEAN = (
     "sigtrace_container_shutdowns_total sigtrace_signal_dropped_total sigtrace_crash_masked_total sigtrace_zombies "
     "sigtrace_zombie_age_seconds sigtrace_event_lost_total sigtrace_export_items_total target_info"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 
-from benchmarks.scale import DEPLOY_S, METRICS_S, SCRAPE_S, TRACES_S, Node, Told
+from benchmarks.scale import DEPLOY_S, LEAN_SCRAPE_S, METRICS_S, SCRAPE_S, TRACES_S, Node, Told
 from sigtrace.sinks.otlp.settings import OtlpSettings
 
 CLUSTERS = (10, 1_000, 5_000)
@@ -50,7 +50,7 @@ def report(node: Node, told: Told) -> str:
         "series, lean": before.lean,
         "series that the deploy adds": amid.total - before.total,
         f"samples/s, scraped every {SCRAPE_S} s": before.total / SCRAPE_S,
-        "samples/s, lean": before.lean / SCRAPE_S,
+        f"samples/s, lean, every {LEAN_SCRAPE_S} s": before.lean / LEAN_SCRAPE_S,
         "B/s scraped, gzip": scrape_zipped / SCRAPE_S,
         f"OTLP points/s, every {METRICS_S} s": before.points / METRICS_S,
         "OTLP metrics B/s": len(before.otlp) / METRICS_S,

@@ -11,6 +11,7 @@ from sigtrace.model.filter import WorkloadFilter
 @click.command()
 @options.output
 @options.backend
+@options.duration
 @options.filters
 @options.sockets
 @click.option("--once", is_flag=True, help="Print one frame and end; with -o json the snapshot.")
@@ -21,6 +22,7 @@ from sigtrace.model.filter import WorkloadFilter
 def top(
     output: str,
     backend: str,
+    duration: float | None,
     container: str | None,
     pod: str | None,
     namespace: str | None,
@@ -46,6 +48,7 @@ def top(
         replay=replay,
         speed=speed,
         backend=backend,
+        duration_s=duration,
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         sockets=runtime_socket,
     )

@@ -97,6 +97,10 @@ class Containers:
         elif event.kind is Kind.SIGNAL_DELIVER:
             if observation.main:
                 container.stop.deliver(event)
+            elif container.stop.asks(event.signo) and container.stopping(event.time_ns):
+                self._told(
+                    container, observation, task
+                )  # SIGUSR1, SIGWINCH: who raised it at an ordinary process has no record
         elif event.kind is Kind.TASK:
             container.listed_ns = event.time_ns
             if event.masks and (member := container.members.get(task.key)):
@@ -181,14 +185,20 @@ class Containers:
                 container.raised = observation
             if event.outside and is_stop_signal(observation) and not _was_dying(event):
                 container.ask(observation)
-        elif member and member.asked is None and not own and signals.is_fatal(event.signo):
-            if not container.stopping(event.time_ns):
-                return
-            member.asked = observation
-            container.told += 1
-            container.handled[task.key] = event.disposition is Disposition.HANDLER or event.blocked is True
-            if len(container.handled) > _ENTRIES_MAX:
-                container.handled.popitem(last=False)
+        elif not own and signals.is_fatal(event.signo) and container.stopping(event.time_ns):
+            self._told(container, observation, task)
+
+    @staticmethod
+    def _told(container: Container, observation: Observation, task: Task) -> None:
+        """Another process heard that the container is to end."""
+        event, member = observation.event, container.members.get(task.key)
+        if member is None or member.asked is not None:
+            return
+        member.asked = observation
+        container.told += 1
+        container.handled[task.key] = event.disposition is Disposition.HANDLER or event.blocked is True
+        if len(container.handled) > _ENTRIES_MAX:
+            container.handled.popitem(last=False)
 
     def _mark(self, mark: Observation) -> Container | None:
         """The OOM killer's mark belongs to the SIGKILL that went to the same thread just before.

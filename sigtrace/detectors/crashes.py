@@ -34,6 +34,9 @@ _OTHERS: Final = ((0, 0), "")
 _AT_WORK_NS: Final = 30_000_000_000
 #: From here on the limiter may have kept some.
 _EXACT: Final = 500
+#: Statuses by which a program's own children leave as it wants them to: a client that PostgreSQL refused or ended
+#: (postmaster.c: EXIT_STATUS_1), a worker of Celery's that has done its number of tasks (billiard: EX_RECYCLE).
+_ROUTINE: Final = {"postgres": (1,), "celery": (155,), "[celeryd: celer": (155,)}
 _Key = tuple[int, ProcessKey, str]
 """container, parent, comm"""
 
@@ -233,7 +236,7 @@ class Crashes:
 
 def _failed_at_work(event: Event, parent: Task, task: Task) -> bool:
     status = event.wait_status
-    if status is None or not status.exit_code:
+    if status is None or not status.exit_code or status.exit_code in _ROUTINE.get(parent.comm, ()):
         return False
     worker = event.forked and task.comm == parent.comm and parent.comm not in SHELLS  # a shell's are its subshells
     return worker or event.time_ns - task.start_ns >= _AT_WORK_NS

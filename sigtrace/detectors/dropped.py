@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, Final
 
+from sigtrace.detectors.advice import for_drop
 from sigtrace.detectors.base import ProcessKey, Timers
 from sigtrace.detectors.container import Container, kills
 from sigtrace.detectors.containers import Containers
@@ -214,6 +215,7 @@ class Dropped:
             message=_message(fold, init, others, container),
             evidence=fold.evidence,
             sender_role=role_of(_sent(first, container)),
+            advice=for_drop(first, fold.cause),
         )
 
 

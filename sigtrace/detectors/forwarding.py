@@ -20,7 +20,7 @@ CODE: Final = "signal-not-forwarded"
 _IDLE: Final = ("sleep", "tail")
 #: Servers whose master tells its workers by a socket or a pipe, where no tracepoint sees it, or has its reasons to wait
 #: (PostgreSQL's SIGTERM waits for its clients).
-_OTHER_WAYS: Final = ("nginx", "apache2", "httpd", "php-fpm", "openresty", "angie", "postgres")
+_OTHER_WAYS: Final = ("nginx", "apache2", "httpd", "php-fpm", "openresty", "angie", "postgres", "systemd")
 
 
 def hearers(members: list[Member], signo: int) -> list[Member]:

@@ -21,6 +21,8 @@ from sigtrace.model.workload import Observation
 #: A process that passes on the end of a child does so at once; a loaded machine is slow.
 _RELAY_NS: Final = 2_000_000_000
 _ANSWER_NS: Final = 1_000_000_000
+#: Go's runtime has done nothing else meanwhile; a loaded machine is slow.
+_RAISED_NS: Final = 100_000_000
 _ASKED_NS: Final = 60_000_000_000
 
 
@@ -60,6 +62,8 @@ def judge(container: Container, exit_: Observation) -> Judgement:
     relayed = _relayed(container, event, status)
     if status.code == 128 + signals.SIGKILL and (victim := _victim(container, event)):
         return Judgement("oom", "relayed", request, hook, victim)
+    if request and _raised_by_runtime(container, event, status, request):
+        return Judgement("terminated", "no-handler", request, hook)
     if request and _accepted(container, request):
         if relayed and _by_default(container, relayed, request):
             return Judgement("terminated", "no-handler", request, hook, relayed.event.task)
@@ -136,7 +140,10 @@ def _asked(container: Container, exit_: Event, status: WaitStatus) -> Observatio
 
     It passed that on as 128 + n; or it was SIGTERM, which a command that had entered sent just before.
     """
-    last = container.stop.last
+    last, sent = container.stop.last, container.from_entry
+    passed_on = sent is not None and not sent.main and status.code == 128 + sent.event.signo
+    if sent and passed_on and exit_.time_ns - sent.event.time_ns <= _ASKED_NS:
+        return sent  # to the program behind an init or a shell, which passes on how it ended
     if last is None or exit_.time_ns - last.event.time_ns > _ASKED_NS:
         return None
     event = last.event
@@ -145,6 +152,19 @@ def _asked(container: Container, exit_: Event, status: WaitStatus) -> Observatio
         if late or last is not container.from_entry or is_sent_otherwise(last):
             return None
     return last if event.disposition is Disposition.HANDLER or event.waited or event.blocked else None
+
+
+def _raised_by_runtime(container: Container, exit_: Event, status: WaitStatus, request: Observation) -> bool:
+    """A Go program that asked for no signals: its runtime has a handler for each, which only raises it again.
+
+    At a PID 1 the kernel drops that, and the runtime exits with 2 (runtime/signal_unix.go: dieFromSignal).
+    """
+    raised = container.raised
+    if status.code != 2 or raised is None or raised.event.signo != request.event.signo:
+        return False
+    if raised.event.time_ns < request.event.time_ns:
+        return False
+    return exit_.time_ns - request.event.time_ns <= _RAISED_NS
 
 
 def _victim(container: Container, exit_: Event) -> Task | None:

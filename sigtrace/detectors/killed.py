@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sigtrace.detectors.advice import for_kill, is_within_stop
 from sigtrace.detectors.base import ProcessKey, Timers
 from sigtrace.detectors.container import Container, kills
 from sigtrace.detectors.containers import Containers
@@ -171,6 +172,7 @@ class Killed:
             message=_message(container, kill, killing, count),
             mechanism=mechanism,
             sender_role=role_of(kill),
+            advice=for_kill(container, kill, killing),
             **fields,
         )
 
@@ -196,6 +198,7 @@ def _message(container: Container, kill: Observation, killing: Killing, count: i
         to = "" if kill.main else f" to {victim}"
         # Without a siginfo (ptrace) nobody knows who sent it, and not of every OOM kill that it was one.
         memory = "whether it was the OOM killer was not seen" if event.info is None else "not the OOM killer"
+        to += " while the container was stopping" if is_within_stop(container, kill, killing) else ""
         return f"{who_sent(kill)} {how}{to}; {memory}{_before(container, kill)}{more}"
     request = killing.request
     after_s = (event.time_ns - request.event.time_ns) / 1e9

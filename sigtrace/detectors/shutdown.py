@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sigtrace.detectors.advice import NOT_STARTED
 from sigtrace.detectors.base import ProcessKey, Timers
 from sigtrace.detectors.container import Container, Member
 from sigtrace.detectors.containers import Containers
@@ -20,6 +21,7 @@ from sigtrace.detectors.words import finding_on, name_of, what_of
 from sigtrace.model import codes, signals
 from sigtrace.model.event import Info, Kind, Task
 from sigtrace.model.finding import EVIDENCE_MAX, Certainty, Finding, ProcessEnd, SenderRole, Shutdown, Verdict
+from sigtrace.model.stages import is_stage
 from sigtrace.model.waitstatus import WaitStatus
 from sigtrace.model.workload import Observation, PreStopKind, WorkloadKind
 
@@ -280,12 +282,13 @@ def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
         "abort-as-pid1": f"{what_of(main)} called abort(): as PID 1 it is spared SIGABRT, so it ended with {status}",
         "exit-status": f"{what_of(main)} ended by itself with {status}, and {_asked_in_vain(judgement)}",
         codes.UNKNOWN: f"{what_of(main)} ended with {status}; whether it had been asked to is not known",
-        **({"exit-status": "the runtime could not start the program"} if main.comm.startswith("runc:[") else {}),
     }.get(cause, f"{what_of(main)} ended with {status}")
     if judgement.origin:
         signo = status.code - 128
         text = f"{what_of(main)} ended with {status}: it passed on the end of {name_of(judgement.origin)}"
         text += f", which {signals.name(signo)} had ended" if signo > 0 else ""
+    if unstarted := cause == "exit-status" and is_stage(main):
+        text = f"the runtime could not start the program: its own process, {main.comm}, ended with {status}"
     return finding_on(
         exit_,
         "crashed",
@@ -295,4 +298,5 @@ def _crash(exit_: Observation, main: Task, judgement: Judgement) -> Finding:
         signo=status.signal or 0,
         message=text,
         origin=judgement.origin,
+        advice=NOT_STARTED if unstarted else None,
     )

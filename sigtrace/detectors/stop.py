@@ -143,10 +143,13 @@ class Stop:
         if len(self.requests) > _STOPS_MAX:
             del self.requests[1]
 
+    def asks(self, signo: int) -> bool:
+        """Whether it was asked with this signal."""
+        return any(request.event.signo == signo for request in self.requests)
+
     def deliver(self, event: Event) -> None:
         """One of these signals arrived."""
-        asked = {request.event.signo for request in self.requests}
-        if event.signo in asked and len(self.deliveries) < _STOPS_MAX:
+        if self.asks(event.signo) and len(self.deliveries) < _STOPS_MAX:
             self.deliveries.append(event)
 
     def delivered(self, request: Observation) -> bool:

@@ -51,9 +51,10 @@ def finding_on(
     certainty: Certainty,
     nested: bool = False,
     pids_share: float | None = None,
+    advice: str | None = None,
     **fields: Any,
 ) -> Finding:
-    """A finding at the time of the deciding event, with the catalogue's severity and advice.
+    """A finding at the time of the deciding event, with the catalogue's severity and, if none is given, advice.
 
     ``fields``: of Finding, where the deciding event does not say it.
     """
@@ -75,7 +76,7 @@ def finding_on(
         workload=deciding.workload,
         subject=subject,
         message=message,
-        advice=codes.advice(code, cause),
+        advice=advice or codes.advice(code, cause),
         evidence=tuple(evidence)[:EVIDENCE_MAX],
         **defaults | fields,
     )

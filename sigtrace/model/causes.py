@@ -53,7 +53,10 @@ class Cause(Reason):
     severity: Severity
 
 
-EXEC_FORM = 'exec form (ENTRYPOINT ["app", "arg"]), or `exec app …` in the shell, or an init: tini, --init'
+EXEC_FORM = (
+    'exec form (ENTRYPOINT ["app", "arg"]), or `exec app …` in the shell, or an init that tells all of them: '
+    "dumb-init, tini -g (plain tini and --init tell the shell alone)"
+)
 HANDLER = "a handler for the stop signal, or an init as PID 1 (tini, docker run --init, shareProcessNamespace: true)"
 LONGER_GRACE = "a longer terminationGracePeriodSeconds (docker stop -t), or less to do after the stop signal"
 LOOK = "look at the evidence, and at the logs of container and runtime at that time"
@@ -82,7 +85,7 @@ UNANSWERED = (
     Reason(
         "not-forwarded",
         "PID 1 took the stop signal and waited for its children, but never passed it on to them",
-        'exec "$@" in the script, or an init that forwards (tini, --init), or kill the children in the trap',
+        'exec "$@" in the script, or kill the children in the trap, or an init that tells all: tini -g',
     ),
     Reason("slow", "it handled the stop signal but had not finished when the grace period was over", LONGER_GRACE),
     Reason(
@@ -127,8 +130,10 @@ KILLED = (
     ),
     Cause(
         "no-stop-signal",
-        "the runtime sent SIGKILL with no stop signal before it (docker kill, ctr kill -9, --grace-period=0 --force)",
-        "stop it (docker stop, kubectl delete) instead of killing it, so that it can clean up",
+        "the runtime sent SIGKILL with no stop signal before it: docker kill, ctr kill -9, --grace-period=0 --force, "
+        "or a container whose STOPSIGNAL is SIGKILL",
+        "stop it (docker stop, kubectl delete) instead of killing it, by a STOPSIGNAL that it handles, so that it can "
+        "clean up",
         WARNING,
     ),
     Cause(

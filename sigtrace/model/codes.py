@@ -134,7 +134,7 @@ _CODES = (
             Cause(
                 "main-kept-waiting",
                 "PID 1 took the signal and went on waiting for children that knew of nothing",
-                'exec "$@" in the script, or kill the children in the trap, or an init that forwards (tini, --init)',
+                'exec "$@" in the script, or kill the children in the trap, or an init that tells all: tini -g',
                 WARNING,
             ),
             unknown(WARNING),
@@ -186,7 +186,7 @@ _CODES = (
             Cause(
                 "ring-full",
                 "the ring between kernel and sigtrace was full: more came than it could read",
-                "more CPU for sigtrace, or a larger ring",
+                "more CPU for sigtrace: a higher request in its manifest, or less beside it",
                 WARNING,
             ),
             Cause(
@@ -204,7 +204,7 @@ _CODES = (
             Cause(
                 "table-full",
                 "a table in the kernel was full; what did not fit is counted as other",
-                "fewer containers on the node, or a larger table",
+                "fewer containers on the node, or fewer that come and go at once",
                 WARNING,
             ),
             Cause(

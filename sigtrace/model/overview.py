@@ -47,6 +47,8 @@ class Brief:
     pid: int = 0
     """of the subject or of the main process; 0: there is none"""
     shutdown: bool = False
+    advice: str = ""
+    """where it is not the catalogue's of code and cause"""
 
     @property
     def key(self) -> tuple[int, str, str, int, int]:

@@ -31,8 +31,9 @@ def top(
     backend: str,
     chosen: WorkloadFilter,
     sockets: Sequence[str] = (),
+    duration_s: float | None = None,
 ) -> int:
-    """Shows until it is ended; with ``once`` or JSON prints one frame. Returns the exit status.
+    """Shows until it is ended, or for so long; with ``once`` or JSON prints one frame. Returns the exit status.
 
     Raises UsageError if there is no terminal, HostError if there is no textual.
     """
@@ -54,7 +55,7 @@ def top(
         if plain:
             _print(feed, output, empty)
         else:
-            _show(feed, empty)
+            _show(feed, empty, duration_s)
     finally:
         feed.close()
     return EXIT_OK
@@ -110,18 +111,19 @@ def _print(feed: Feed, output: str, empty: str) -> None:
     sys.stdout.flush()
 
 
-def _show(feed: Feed, empty: str) -> None:
+def _show(feed: Feed, empty: str, duration_s: float | None) -> None:
     try:
         from sigtrace.tui.app import Top
     except ImportError as error:
         raise _missing(error) from error
     for name in ("COLUMNS", "LINES"):  # what the terminal says of itself holds, now and after it was resized
         os.environ.pop(name, None)
-    app = Top(feed, empty)
+    app = Top(feed, empty, duration_s)
     app.run()
     if app.failure is not None:
         raise app.failure
 
 
 def _missing(error: ImportError) -> HostError:
-    return HostError(f"top needs the package {error.name or 'textual'}", next_step="pip install 'sigtrace[tui]'")
+    package = error.name or "textual"
+    return HostError(f"top needs the package {package}", next_step=f"pip install {package}")

@@ -69,14 +69,15 @@ class Top(App[None]):
         *(Binding(key, f"sort('{key}')", show=False) for key in SORTS),
     ]
 
-    def __init__(self, feed: Feed, empty: str = "no container is running") -> None:
-        """``empty``: what is said where there is no container."""
+    def __init__(self, feed: Feed, empty: str = "no container is running", duration_s: float | None = None) -> None:
+        """``empty``: what is said where there is no container. ``duration_s``: it ends by itself then."""
         # The terminal's own colours, whatever they are: light and dark, 8, 16, 256 or all of them, and NO_COLOR.
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self._feed = feed
         self._seen: tuple[Snapshot | None, str, object] = (None, "", None)
         self._none = empty
+        self._duration_s = duration_s
         self.view = View()
         self._sized = (0, 0)
         """what it was laid out for; App.size is what the terminal has"""
@@ -109,6 +110,8 @@ class Top(App[None]):
                 loop.add_signal_handler(signo, self._end)
         self.query_one("#containers", Grid).focus()
         self._timer = self.set_interval(_EAGER_S, self._poll)
+        if self._duration_s is not None:
+            self.set_timer(self._duration_s, self._end)
         self.app_resume_signal.subscribe(self, lambda _: self._resumed())
 
     def on_unmount(self) -> None:

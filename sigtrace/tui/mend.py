@@ -13,13 +13,13 @@ _WHY: Final = ("signal-dropped", "signal-ignored", "signal-pending", "signal-not
 
 
 def mend(brief: Brief, others: Iterable[Brief]) -> str:
-    """The catalogue's advice; empty if there is nothing to mend. ``others``: where a shutdown's findings are."""
+    """Its own advice, else the catalogue's; empty if there is nothing to mend. ``others``: a shutdown's findings."""
     if brief.severity is None:
         return ""
     if not brief.shutdown:
         code = codes.CODES.get(brief.code)
         cause = code and code.causes.get(brief.cause)
-        return cause.advice if cause else ""
+        return brief.advice or (cause.advice if cause else "")
     for other in others:
         same = (other.cgroup_id, other.pid) == (brief.cgroup_id, brief.pid) and not other.shutdown
         if same and other.code in _WHY and (advice := mend(other, ())):

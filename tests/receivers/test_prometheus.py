@@ -20,21 +20,34 @@ from sigtrace.sinks.prometheus.address import parse_address
 from sigtrace.sinks.prometheus.exposition import Scrape, clean
 from sigtrace.sinks.prometheus.server import Server
 from sigtrace.sources.options import BpfOptions
+from tests import kustomize
+from tests.manifests import one
 from tests.unit.sinks.metrics.world import World, container
 from tests.unit.sinks.prometheus.test_exposition import HOSTILE
 
 ALERTS = Path(__file__).parents[2] / "deploy/daemonset/alerts"
+#: The agent's pod is a target of the operator's, with the labels that it gives and then our PodMonitor's relabelings.
 CONFIG = """
 global: {{scrape_interval: 500ms, scrape_timeout: 400ms, evaluation_interval: 500ms}}
 rule_files: [{rules}]
 scrape_configs:
   - job_name: sigtrace
     honor_labels: true
-    static_configs: [{{targets: ["{node}"]}}]
+    static_configs: [{{targets: ["{node}"], labels: {{
+      namespace: sigtrace, pod: sigtrace-x7k2p, container: sigtrace, __meta_kubernetes_pod_node_name: n1}}}}]
+    relabel_configs: {relabelings}
   - job_name: hostile
     honor_labels: true
     static_configs: [{{targets: ["{hostile}"]}}]
 """
+
+
+def pod_monitors():
+    """Its relabelings, in Prometheus' own spelling."""
+    monitor = one(kustomize.build(ALERTS.parent / "monitoring"), "PodMonitor")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    own = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+    return [{own.get(key, key): value for key, value in rule.items()} for rule in endpoint["relabelings"]]
 
 
 class Prometheus:
@@ -44,7 +57,8 @@ class Prometheus:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
         config = folder / "prometheus.yaml"
-        config.write_text(CONFIG.format(rules=ALERTS / "sigtrace.rules.yaml", **targets))
+        rules, relabelings = ALERTS / "sigtrace.rules.yaml", json.dumps(pod_monitors())
+        config.write_text(CONFIG.format(rules=rules, relabelings=relabelings, **targets))
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -152,7 +166,15 @@ def test_one_escalated_stop_fires_the_alert(prometheus, node, wait_until):
     (fired,) = wait_until(alert, timeout=60, what="the alert to fire")
     assert fired["labels"]["alertname"] == "SigtraceStopEscalated"
     assert fired["labels"]["cause"] == "dropped"
-    assert fired["annotations"]["summary"] == f"{name} had to be killed with SIGKILL: dropped"
+    assert fired["annotations"]["summary"] == f"{name} had to be killed with SIGKILL: dropped"  # not in our namespace
+    assert f"`sigtrace why {name}` in the agent of node n1 tells why" in fired["annotations"]["description"]
+
+
+def test_what_has_no_namespace_gets_none_of_the_agents_own(prometheus, wait_until):
+    told = wait_until(lambda: prometheus.query('{job="sigtrace"}'), timeout=60)
+    own = {"namespace": "sigtrace", "pod": "sigtrace-x7k2p", "container": "sigtrace"}
+    assert not [m for m, _ in told if any(m.get(name) == value for name, value in own.items())]
+    assert {m["node"] for m, _ in told} == {"n1"}
 
 
 def test_the_alert_rules_pass_their_own_tests():

@@ -177,7 +177,7 @@ def _grpc() -> Any:
         import grpc  # type: ignore[import-untyped] # its stubs are a package of their own
     except ImportError as error:
         raise HostError(
-            "CRI needs the package grpcio, which is not installed", next_step="pip install 'sigtrace[cri]'"
+            "CRI needs the package grpcio, which is not installed", next_step="pip install grpcio"
         ) from error
     finally:
         if given is None:

@@ -32,7 +32,7 @@ def _grpc() -> Any:
     except ImportError:
         raise UsageError(
             "OTLP over gRPC needs the package grpcio",
-            next_step="install sigtrace[grpc], or export over http/protobuf",
+            next_step="pip install grpcio, or export over http/protobuf",
         ) from None
     finally:
         if given is None:

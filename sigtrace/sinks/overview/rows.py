@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sigtrace.model import codes
 from sigtrace.model.causes import Severity
 from sigtrace.model.event import Task
 from sigtrace.model.finding import Finding, Shutdown, Verdict
@@ -70,7 +71,14 @@ def brief_of(verdict: Verdict) -> Brief:
         cut(f"{over}{told}{verdict.message}", _TEXT_MAX),
         cgroup_id,
         verdict.subject.pid if verdict.subject else 0,
+        advice=_own_advice(verdict),
     )
+
+
+def _own_advice(finding: Finding) -> str:
+    code = codes.CODES.get(finding.code)
+    cause = code.causes.get(finding.cause) if code else None
+    return "" if cause and cause.advice == finding.advice else cut(finding.advice, _TEXT_MAX)
 
 
 class GrowingRow:

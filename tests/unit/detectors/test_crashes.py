@@ -258,6 +258,20 @@ def test_children_that_the_oom_killer_takes_are_no_loop():
     assert {f.code for f in found} == {"killed"}
 
 
+@pytest.mark.parametrize(
+    ("comm", "status", "loops"),
+    [("postgres", 1, False), ("celery", 155, False), ("postgres", 2, True), ("app", 1, True)],
+)
+def test_children_that_leave_as_their_program_wants_them_to_are_no_loop(comm, status, loops):
+    """PostgreSQL: a client that was refused. Celery: a worker that has done its number of tasks."""
+    main = dataclasses.replace(BOX.init, comm=comm)
+    ends = [
+        BOX.exit(k * 10 * S, exited(status), BOX.child(k + 1, comm, start_ns=k * 10 * S - S), forked=True, parent=main)
+        for k in range(1, 6)
+    ]
+    assert named(crashes(BOX.exec(1, main), ends)) == (["crash-masked/supervisor-restarts"] if loops else [])
+
+
 @pytest.mark.parametrize("kind", [k for k in WorkloadKind if k is not WorkloadKind.CONTAINER])
 def test_only_containers_have_crashes(kind):
     box = Container(kind=kind)

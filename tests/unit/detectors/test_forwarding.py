@@ -176,3 +176,25 @@ def test_the_child_of_a_command_that_entered_is_nobodys_work_though_its_parent_w
     shell_first = [BOX.teardown(S + 11, shell), BOX.exit(S + 12, KILLED, shell)]
     its_child = [BOX.teardown(S + 13, sleep), BOX.exit(S + 14, KILLED, sleep)]
     assert not not_forwarded(start, BOX.exit(S + 10, exited(0)), shell_first, its_child)
+
+
+@pytest.mark.parametrize("signo", [signals.number("USR1"), signals.number("WINCH")])
+@pytest.mark.parametrize("passed_on", [True, False])
+def test_a_signal_that_has_a_record_at_its_delivery_alone_was_passed_on_too(signo, passed_on):
+    """HAProxy's master (STOPSIGNAL SIGUSR1), tini before httpd (SIGWINCH)."""
+    box = Container(asked=True, stop_signal=signo)
+    main, worker = dataclasses.replace(box.init, comm="haproxy"), box.child(comm="haproxy")
+    outcome, found = story(
+        box.exec(1, main),
+        box.exec(2, worker),
+        box.signal(S, signo, **HANDLED),
+        box.deliver(S + 1, signo),
+        box.deliver(S + MS, signo, task=worker) if passed_on else [],
+        box.snapshot(S + 20 * MS, main, worker),
+        box.kill(31 * S),
+        box.exit(31 * S + MS, KILLED),
+        box.teardown(31 * S + 2 * MS, worker),
+        box.exit(31 * S + 3 * MS, KILLED, worker),
+    )
+    assert outcome.cause == ("slow" if passed_on else "not-forwarded")
+    assert ("signal-not-forwarded" in [f.code for f in found]) is not passed_on

@@ -284,6 +284,36 @@ def test_not_every_signal_from_inside_did(steps):
     assert verdict(PODMAN.exec(2, PODMAN.guest()), *steps) == ("crashed", "exit-status")
 
 
+@pytest.mark.parametrize(
+    ("code", "after_ns", "outcome"),
+    [(2, 20_000, ("terminated", "no-handler")), (0, 20_000, ("graceful", None)), (2, S, ("graceful", None))],
+)
+def test_the_handler_that_every_go_program_has_cleans_nothing_up(code, after_ns, outcome):
+    """As recorded on 6.18 of a program that only sleeps (Go 1.19): raised, taken, raised again, dropped, exit 2."""
+    at = S + after_ns
+    again = [BOX.term(at - 9000, BOX.init, **HANDLED), BOX.deliver(at - 8000)]
+    dropped = [BOX.term(at - 5000, BOX.init, **DROPPED), BOX.term(at - 2000, BOX.init, **DROPPED)]
+    steps = [BOX.term(S, **HANDLED), BOX.deliver(S + 1000), again, dropped, BOX.exit(at, exited(code))]
+    assert verdict(BOX.exec(1, BOX.init), *steps) == outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "main_status", "fields", "outcome"),
+    [
+        (exited(143), 143, HANDLED, ("graceful", None)),
+        (TERM, 143, BY_DEFAULT, ("terminated", "no-handler")),
+        (exited(1), 1, HANDLED, ("crashed", "exit-status")),
+    ],
+)
+@pytest.mark.parametrize("init", ["tini", "sh"])
+def test_a_command_from_outside_may_ask_the_program_behind_an_init(init, status, main_status, fields, outcome):
+    """A preStop hook's `kill $(pidof java)`: tini and shells pass on how their child ended."""
+    main, app, hook = dataclasses.replace(BOX.init, comm=init), BOX.child(1, "java"), BOX.guest()
+    seen = [BOX.exec(1, main), BOX.exec(2, app), BOX.exec(3, hook)]
+    ends = [BOX.exit(S + 50 * MS, status, app), BOX.exit(S + 51 * MS, exited(main_status))]
+    assert verdict(seen, BOX.term(S, hook, task=app, **fields), ends) == outcome
+
+
 @pytest.mark.parametrize(("fields", "outcome"), [(HANDLED, "graceful"), (BY_DEFAULT, "terminated")])
 def test_behind_an_init_that_tells_all_the_shell_in_front_is_not_the_program(fields, outcome):
     """`dumb-init sh -c "app; true"`, `tini -g`: the shell dies of it, the program may handle it."""

@@ -3,7 +3,8 @@
 import dataclasses
 
 from sigtrace.audit.rows import Audit, Debt, Reaps, SignalSource, WouldBe
-from sigtrace.model.causes import Severity
+from sigtrace.model.causes import EXEC_FORM, HANDLER, REAPER, Severity
+from sigtrace.model.codes import advice
 from sigtrace.model.event import Disposition, Event, Info, Kind, Masks, Result, Task
 from sigtrace.model.finding import Certainty, Ended, Finding, ProcessEnd, SenderRole, Shutdown
 from sigtrace.model.overview import Brief, Row, Snapshot
@@ -81,7 +82,7 @@ DROPPED = Finding(
     SHELL,
     "the kernel dropped SIGTERM: PID 1 has no handler for it, and default actions don't apply to a namespace's init; "
     "gunicorn (pid 8) and 1 more were never told",
-    'exec form (ENTRYPOINT ["app", "arg"]), or `exec app …` in the shell, or an init: tini, --init',
+    EXEC_FORM,
     signo=15,
     main=True,
     evidence=(signal_event(31, 15, Result.IGNORED),),
@@ -119,7 +120,7 @@ MASKED = Finding(
     SHOP,
     Task(801, BOOT, "flask", ns_pid=231),
     "14 processes died in 10 min, and PID 1 (gunicorn) replaced each: the last was flask (pid 231), SIGSEGV, 41 s old",
-    "a restart policy that counts",
+    advice("crash-masked", "supervisor-restarts"),
     parent=Task(800, BOOT, "gunicorn", ns_pid=1),
     signo=11,
     count=14,
@@ -135,7 +136,7 @@ ZOMBIES = Finding(
     PY,
     Task(900, BOOT, "sleep", ns_pid=77),
     "812 zombies, the oldest 2.2 h: 812 × sleep; PID 1 (python3 -u app.py) does not wait for them",
-    "an init that reaps (tini, --init)",
+    REAPER,
     parent=Task(890, BOOT, "python3", ns_pid=1, argv=("python3", "-u", "app.py")),
     count=812,
 )
@@ -222,7 +223,7 @@ PY_AUDIT = Audit(
     Reaps.NO,
     (Debt(PY_MAIN.task, 811, ("sleep",)), Debt(Task(899, BOOT, "sh", ns_pid=60), 1, ("true",))),
     Severity.ERROR,
-    ("a handler for SIGTERM, or an init: tini, --init", "an init that reaps (tini, --init)"),
+    (HANDLER, REAPER),
 )
 PY_INSIDE = Inside(
     PY_AUDIT,

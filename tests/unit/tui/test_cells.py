@@ -159,6 +159,7 @@ def test_what_to_do_about_a_stop_is_what_its_finding_says():
     assert mend(masked, BRIEFS) == codes.advice("crash-masked", "supervisor-restarts")
     assert mend(zombies, ()) == codes.advice("zombie-unreaped", "pid1-does-not-reap")
     assert mend(done, BRIEFS) == ""
+    assert mend(stopped, [dataclasses.replace(dropped, advice="another")]) == "another"
     ended = dataclasses.replace(SNAPSHOT.rows[2], last=dataclasses.replace(done, cgroup_id=masked.cgroup_id))
     assert mend_row(ended, BRIEFS) == mend(masked, ())
     assert mend_row(SNAPSHOT.rows[0], BRIEFS) == ""

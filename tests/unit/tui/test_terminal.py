@@ -26,6 +26,13 @@ def test_it_ends_with_0_and_gives_the_terminal_back(end):
         assert terminal.is_restored()
 
 
+def test_it_ends_by_itself_when_its_time_is_over():
+    with Terminal(*REPLAY, "--duration", "0.5") as terminal:
+        terminal.until(READY)
+        assert terminal.ended() == 0
+        assert terminal.is_restored()
+
+
 @pytest.mark.parametrize("end", ["q", signal.SIGTERM])
 def test_it_ends_from_a_page_and_from_the_filter_as_well(end):
     with Terminal(*REPLAY) as terminal:

@@ -16,7 +16,7 @@ ID, POD_ID, OTHER = "a" * 64, "b" * 64, "c" * 64
 
 @pytest.fixture
 def grpc():
-    return pytest.importorskip("grpc", reason="grpcio is not installed: pip install 'sigtrace[cri]'")
+    return pytest.importorskip("grpc", reason="grpcio is not installed: pip install grpcio")
 
 
 class Cri:
@@ -170,5 +170,5 @@ def test_a_client_that_is_not_open_is_no_answer(grpc, short):
 
 def test_without_grpcio_it_says_what_to_install(monkeypatch, short):
     monkeypatch.setitem(sys.modules, "grpc", None)
-    with pytest.raises(HostError, match=r"grpcio.*pip install 'sigtrace\[cri\]'"):
+    with pytest.raises(HostError, match=r"grpcio.*pip install grpcio"):
         CriClient(str(short / "none")).open()
