@@ -18,7 +18,7 @@ from tests.programs.case import (
     Expected,
     Program,
 )
-from tests.programs.helpers import PHP_FPM, http_client, initdb, sql_client
+from tests.programs.helpers import PHP_FPM, http_client, initdb, silent_client, sql_client
 
 
 def forms(
@@ -107,6 +107,18 @@ _WINCH_TO_DASH = Expected(
 )
 
 _UNDECLARED = "without a runtime that tells STOPSIGNAL nobody can know that SIGWINCH asks for the end"
+
+# The master passes SIGUSR1, the soft stop, on to its worker, which waits for its clients.
+_HAPROXY = Program(
+    name="haproxy",
+    argv="haproxy -W -db -f @DIR@/haproxy.cfg",
+    forms=HANDLES,
+    signo=signal.SIGUSR1,
+    needs=("haproxy",),
+    version="haproxy -v",
+    files=("haproxy.cfg",),
+    processes=2,
+)
 
 _PHP_FPM = Program(
     name="php-fpm",
@@ -207,6 +219,8 @@ PROGRAMS = (
         forms=forms(Expected("exited", None, 0, why=_UNDECLARED), shell=None),
     ),
     _APACHE,
+    _HAPROXY,
+    replace(_HAPROXY, name="haproxy-busy", client=silent_client, forms=forms(SLOW, shell=None)),
     _PHP_FPM,
     replace(_PHP_FPM, name="php-fpm-term", signo=signal.SIGTERM),
     _POSTGRES,

@@ -75,6 +75,13 @@ def _wait_for(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def silent_client(place: Place) -> Iterator[None]:
+    """A connection, and no more."""
+    with socket.create_connection(("127.0.0.1", place.port)):
+        yield
+
+
+@contextlib.contextmanager
 def sql_client(place: Place) -> Iterator[None]:
     """A session that waits for a minute."""
     query = f"copy (select 1) to '{place.folder}/data/at-work'; select pg_sleep(60)"
