@@ -130,8 +130,8 @@ KILLED = (
     ),
     Cause(
         "no-stop-signal",
-        "the runtime sent SIGKILL with no stop signal before it: docker kill, ctr kill -9, --grace-period=0 --force, "
-        "or a container whose STOPSIGNAL is SIGKILL",
+        "the runtime sent SIGKILL with no stop signal before it (docker kill, docker rm -f, ctr kill -9), or its "
+        "STOPSIGNAL is SIGKILL",
         "stop it (docker stop, kubectl delete) instead of killing it, by a STOPSIGNAL that it handles, so that it can "
         "clean up",
         WARNING,
