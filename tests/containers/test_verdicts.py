@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sigtrace.model.finding import SenderRole
+from sigtrace.model.finding import Finding, SenderRole
 from sigtrace.model.workload import WorkloadKind
 from tests.containers import images
 from tests.containers.containerd import NODE
@@ -162,6 +162,16 @@ def test_what_an_operator_does_with_podman_is_named(pods, podman_told):
     assert podman_told.outcome(failed) == ("crashed", "exit-status")
     job = pods.run("true", name="job")
     assert podman_told.outcome(job) == ("exited", None)
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_a_program_that_is_not_there_is_no_crash_of_it(pods, podman_told, runtime):
+    missing = pods("--runtime", runtime, "create", "--network=none", images.BUSYBOX, "/no/such/program")
+    pods("start", missing, check=False)
+    assert podman_told.outcome(missing) == ("crashed", "exit-status")
+    (crash,) = (v for v in podman_told.of(missing) if isinstance(v, Finding))
+    assert "could not start the program" in crash.message
+    assert crash.advice.startswith("the runtime's own error")
 
 
 def test_containers_that_live_a_moment_are_all_told_by_their_id(cri, told):
