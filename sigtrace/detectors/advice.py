@@ -19,7 +19,7 @@ _NOT_TO_STOP: Final = {
     "shell-form": 'exec form (ENTRYPOINT ["app", "arg"]), or `exec app …` in the shell, and a handler for it there',
 }
 _IGNORED_BY_DEFAULT: Final = (
-    "a stop signal that ends a process by default: STOPSIGNAL SIGTERM, docker run --stop-signal"
+    "STOPSIGNAL SIGTERM (docker run --stop-signal), with a handler for it or an init as PID 1: nothing ends by this one"
 )
 _NODE_FULL: Final = "fewer pods on the node, or requests near what they use: its own limit was not reached"
 _STOPPING: Final = "less to do after the stop signal, or a supervisor that waits longer (gunicorn --graceful-timeout)"
@@ -34,7 +34,7 @@ def for_drop(first: Observation, cause: str) -> str | None:
     """Of signal-dropped."""
     if cause not in ("no-handler", "shell-form", "script-without-exec"):
         return None
-    if not signals.is_fatal(first.event.signo):
+    if cause == "no-handler" and not signals.is_fatal(first.event.signo):
         return _IGNORED_BY_DEFAULT
     reload = first.event.signo == signals.SIGHUP and not is_configured(first)
     return _NOT_TO_STOP.get(cause) if reload or not is_stop_signal(first) else None
@@ -46,11 +46,13 @@ def for_kill(container: Container, kill: Observation, killing: Killing) -> str |
         mark = container.oom_near(kill.event.time_ns, kill.event.task.key if kill.event.task else None)
         return _NODE_FULL if mark and mark.oom_scope is OomScope.NODE else None
     if kill.main:
-        comm = container.main.comm if container.main else ""
-        return _ENDS_BY.get((comm, killing.request.event.signo)) if killing.request else None
+        if killing.request is None or killing.cause != "grace-expired":
+            return None
+        return _ENDS_BY.get((container.main.comm if container.main else "", killing.request.event.signo))
     return _STOPPING if is_within_stop(container, kill, killing) else None
 
 
 def is_within_stop(container: Container, kill: Observation, killing: Killing) -> bool:
-    """Whether a supervisor lost its patience with a process that it had told to end, as all were."""
-    return killing.cause in ("by-parent", "by-peer") and container.stop.asked(kill.event.time_ns)
+    """Whether a supervisor lost its patience in a stop that it had passed on."""
+    passed_on = container.told > 0 and container.stop.asked(kill.event.time_ns)
+    return passed_on and killing.cause in ("by-parent", "by-peer")

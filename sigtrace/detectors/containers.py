@@ -98,9 +98,10 @@ class Containers:
             if observation.main:
                 container.stop.deliver(event)
             elif container.stop.asks(event.signo) and container.stopping(event.time_ns):
-                self._told(
-                    container, observation, task
-                )  # SIGUSR1, SIGWINCH: who raised it at an ordinary process has no record
+                # SIGUSR1, SIGWINCH: that they were raised at an ordinary process has no record.
+                member = container.members.get(task.key)
+                if not (member and _sent_itself(member, event.signo)):
+                    self._told(container, observation, task)
         elif event.kind is Kind.TASK:
             container.listed_ns = event.time_ns
             if event.masks and (member := container.members.get(task.key)):
@@ -250,3 +251,9 @@ def _was_dying(event: Event) -> bool:
 
 def _is_from(entries: OrderedDict[ProcessKey, Entry], sender: Task | None) -> bool:
     return sender is not None and (sender.key in entries or sender.parent_key in entries)
+
+
+def _sent_itself(member: Member, signo: int) -> bool:
+    """Whether the last fatal signal that it got is this one, by itself."""
+    last = member.sent.event if member.sent else None
+    return last is not None and last.signo == signo and last.sender is not None and last.sender.key == member.task.key

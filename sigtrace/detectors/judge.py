@@ -141,9 +141,8 @@ def _asked(container: Container, exit_: Event, status: WaitStatus) -> Observatio
     It passed that on as 128 + n; or it was SIGTERM, which a command that had entered sent just before.
     """
     last, sent = container.stop.last, container.from_entry
-    passed_on = sent is not None and not sent.main and status.code == 128 + sent.event.signo
-    if sent and passed_on and exit_.time_ns - sent.event.time_ns <= _ASKED_NS:
-        return sent  # to the program behind an init or a shell, which passes on how it ended
+    if sent and not sent.main and _is_passed_on(container, exit_, status, sent):
+        return sent
     if last is None or exit_.time_ns - last.event.time_ns > _ASKED_NS:
         return None
     event = last.event
@@ -152,6 +151,17 @@ def _asked(container: Container, exit_: Event, status: WaitStatus) -> Observatio
         if late or last is not container.from_entry or is_sent_otherwise(last):
             return None
     return last if event.disposition is Disposition.HANDLER or event.waited or event.blocked else None
+
+
+def _is_passed_on(container: Container, exit_: Event, status: WaitStatus, sent: Observation) -> bool:
+    """Whether an init or a shell tells as its own the end of the process behind it that this signal had asked."""
+    asked = sent.event.task
+    if asked is None or status.code != 128 + sent.event.signo:
+        return False
+    ends = [death.event for death in container.deaths if death.event.task and death.event.task.key == asked.key]
+    return any(
+        e.wait_status and e.wait_status.code == status.code and exit_.time_ns - e.time_ns <= _RELAY_NS for e in ends
+    )
 
 
 def _raised_by_runtime(container: Container, exit_: Event, status: WaitStatus, request: Observation) -> bool:

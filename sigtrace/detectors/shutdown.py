@@ -182,7 +182,7 @@ class Shutdowns:
         outcome, cause = judgement.outcome, judgement.cause
         signo = judgement.request.event.signo if judgement.request else signals.SIGTERM
         torn_down = at_work(container, [m for m in [*ending.torn_down, *still] if not container.came_in(m)], signo)
-        if outcome in _IN_TIME and judgement.request and torn_down:
+        if outcome in _IN_TIME and judgement.request and judgement.request.main and torn_down:
             outcome, cause = "incomplete", "main-exited-first"
             finding = exited_first(exit_, container, ending.main, judgement.request, torn_down)
             if finding:
@@ -204,7 +204,7 @@ class Shutdowns:
         until = stop.kill.event if stop.kill else event
         own = ProcessEnd(
             ending.main,
-            request.event.wall_ns if request else None,
+            request.event.wall_ns if request and request.main else None,
             event.wall_ns,
             main_ended(outcome, judgement, stop.kill is not None),
         )

@@ -94,7 +94,11 @@ def shutdown_story(shutdown: Shutdown, findings: list[Finding], style: Style) ->
             exact = any(f.code in _EXACT for f in findings)
             if not dropped and not exact and shutdown.outcome == "escalated":
                 notes.append(codes.OUTCOMES["escalated"].causes[shutdown.cause or codes.UNKNOWN].meaning)
-            lines += _row(style, event.wall_ns, f"{signals.name(event.signo)} → {_target(shutdown.main)}", *notes)
+            # A command from outside may have asked the program behind an init, which passed on how that ended.
+            other = event.task if event.task and event.task.key != shutdown.main.key else None
+            lines += _row(
+                style, event.wall_ns, f"{signals.name(event.signo)} → {_target(other or shutdown.main)}", *notes
+            )
         elif event.kind is Kind.EXIT:
             lines += _row(style, event.wall_ns, f"{shutdown.wait_status}{_memory(shutdown)}", *_beside(findings))
     lines += _rest(shutdown, style)

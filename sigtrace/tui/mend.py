@@ -20,13 +20,16 @@ def mend(brief: Brief, others: Iterable[Brief]) -> str:
         code = codes.CODES.get(brief.code)
         cause = code and code.causes.get(brief.cause)
         return brief.advice or (cause.advice if cause else "")
+    own = ""
     for other in others:
         same = (other.cgroup_id, other.pid) == (brief.cgroup_id, brief.pid) and not other.shutdown
         if same and other.code in _WHY and (advice := mend(other, ())):
             return advice
+        if same and other.code == "killed":
+            own = own or other.advice
     outcome = codes.OUTCOMES.get(brief.code)
     reason = outcome and outcome.causes.get(brief.cause)
-    return reason.advice if reason else ""
+    return own or (reason.advice if reason else "")
 
 
 def mend_row(row: Row, briefs: Sequence[Brief]) -> str:

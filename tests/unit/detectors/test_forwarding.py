@@ -198,3 +198,9 @@ def test_a_signal_that_has_a_record_at_its_delivery_alone_was_passed_on_too(sign
     )
     assert outcome.cause == ("slow" if passed_on else "not-forwarded")
     assert ("signal-not-forwarded" in [f.code for f in found]) is not passed_on
+
+
+def test_who_raises_the_stop_signal_at_himself_was_told_by_nobody():
+    raised = [BOX.term(2 * S, WORKER, task=WORKER, **HANDLED), BOX.deliver(2 * S + 1, task=WORKER)]
+    (finding,) = not_forwarded(waits(between=raised))
+    assert finding.cause == "main-kept-waiting"

@@ -7,6 +7,8 @@ import pytest
 from sigtrace.model import signals
 from sigtrace.model.event import Disposition, Masks
 from sigtrace.model.finding import Ended, SenderRole
+from sigtrace.sinks.story import shutdown_story
+from sigtrace.sinks.style import Style
 from tests.unit.detectors.events import (
     BASH,
     BLOCKED,
@@ -312,6 +314,38 @@ def test_a_command_from_outside_may_ask_the_program_behind_an_init(init, status,
     seen = [BOX.exec(1, main), BOX.exec(2, app), BOX.exec(3, hook)]
     ends = [BOX.exit(S + 50 * MS, status, app), BOX.exit(S + 51 * MS, exited(main_status))]
     assert verdict(seen, BOX.term(S, hook, task=app, **fields), ends) == outcome
+
+
+def test_the_story_says_whom_the_command_from_outside_asked():
+    main = dataclasses.replace(BOX.init, comm="tini")
+    app, logger, hook = BOX.child(1, "java"), BOX.child(2, "logger"), BOX.guest()
+    shutdown, found = story(
+        [BOX.exec(n, task) for n, task in enumerate((main, app, logger, hook), 1)],
+        BOX.term(S, hook, task=app, **HANDLED),
+        BOX.exit(S + 50 * MS, exited(143), app),
+        BOX.exit(S + 51 * MS, exited(143)),
+        BOX.teardown(S + 52 * MS, logger),
+        BOX.exit(S + 53 * MS, KILLED, logger),
+    )
+    assert (shutdown.outcome, [f.code for f in found]) == ("graceful", [])
+    assert shutdown.processes[0].signalled_wall_ns is None
+    told = "\n".join(shutdown_story(shutdown, found, Style(width=100, colour=False)))
+    assert f"SIGTERM → pid {app.pid}  java" in told
+
+
+def test_a_probe_that_ends_its_own_command_asked_nobody_to_stop():
+    """`timeout 1 curl …`, and twenty seconds later a crash with 143."""
+    probe, curl, app = BOX.guest(comm="timeout"), BOX.child(51, "curl", parent=BOX.guest()), BOX.child(1, "app")
+    steps = [
+        BOX.exec(1, BOX.init),
+        BOX.exec(2, app),
+        BOX.exec(3, probe),
+        BOX.exec(4, curl),
+        BOX.term(S, probe, task=curl, **BY_DEFAULT),
+        BOX.exit(S + MS, TERM, curl),
+        BOX.exit(S + 2 * MS, exited(124), probe),
+    ]
+    assert verdict(steps, BOX.exit(21 * S, exited(143))) == ("crashed", "exit-status")
 
 
 @pytest.mark.parametrize(("fields", "outcome"), [(HANDLED, "graceful"), (BY_DEFAULT, "terminated")])

@@ -160,6 +160,10 @@ def test_what_to_do_about_a_stop_is_what_its_finding_says():
     assert mend(zombies, ()) == codes.advice("zombie-unreaped", "pid1-does-not-reap")
     assert mend(done, BRIEFS) == ""
     assert mend(stopped, [dataclasses.replace(dropped, advice="another")]) == "another"
+    killed = dataclasses.replace(dropped, code="killed", cause="grace-expired")
+    assert mend(stopped, [killed]) == codes.OUTCOMES["escalated"].causes["dropped"].advice
+    assert mend(stopped, [dataclasses.replace(killed, advice="another")]) == "another"
+    assert mend(stopped, [dataclasses.replace(killed, advice="another"), dropped]) == mend(dropped, ())
     ended = dataclasses.replace(SNAPSHOT.rows[2], last=dataclasses.replace(done, cgroup_id=masked.cgroup_id))
     assert mend_row(ended, BRIEFS) == mend(masked, ())
     assert mend_row(SNAPSHOT.rows[0], BRIEFS) == ""
