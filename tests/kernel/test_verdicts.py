@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sigtrace.lab.container import Container
 from sigtrace.lab.needs import unmet
 from sigtrace.lab.scenarios import SCENARIOS
 from tests.kernel.bench import Bench
@@ -41,6 +42,23 @@ def test_a_scenario_is_told_right(bench, name):
 def test_what_cannot_run_here_says_why():
     for name in set(SCENARIOS) - set(possible()):
         assert name == "oom-group", f"{name}: {unmet(SCENARIOS[name].needs)}"
+
+
+@pytest.mark.parametrize(
+    ("ends", "outcome"),
+    [("trap 'exit 143' TERM", ("graceful", None)), (":", ("terminated", "no-handler"))],
+)
+def test_a_command_from_outside_stops_the_program_behind_a_shell(bench, ends, outcome):
+    """A preStop hook's `kill $(pidof app)`: the shell in front passes on how it ended, and had itself heard nothing."""
+    app = f"{ends}; echo up; while :; do sleep 0.02; done"
+    with Container(f"{ALONE}behind-{outcome[0]}") as box:
+        box.start(["sh", "-c", 'sh -c "$0"; exit $?', app])
+        box.wait_ready(b"up\n", asleep=False)
+        assert box.exec(["sh", "-c", "kill 2"]).wait() == 0
+        assert box.wait().code == 143
+        shutdown, findings = bench.verdicts.wait_for_shutdown(box.cgroup_id)
+    assert (shutdown.outcome, shutdown.cause, findings) == (*outcome, [])
+    assert shutdown.evidence[0].task.ns_pid == 2
 
 
 def all_at_once(bench, label, workers):
