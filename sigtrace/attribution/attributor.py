@@ -242,8 +242,8 @@ class Attributor:
         workload = self._workloads.get(cgroup)
         if workload is None:
             workload = self._look_up(cgroup, now)
-            if workload.cgroup is None:
-                return workload  # unknown now, perhaps known after the next walk
+            if workload.cgroup is None or self._cgroups.is_gone(cgroup):
+                return workload  # unknown now, perhaps known after the next walk; or asked about for the last time
             self._workloads[cgroup] = workload
             if len(self._workloads) > _CACHE_MAX:
                 self._workloads.popitem(last=False)

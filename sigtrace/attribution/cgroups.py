@@ -173,6 +173,10 @@ class Cgroups:
         if len(self._gone) > _REMEMBERED:
             self._forget(self._gone.popitem(last=False)[0])
 
+    def is_gone(self, cgroup: int) -> bool:
+        """Whether it was removed, and its path is remembered."""
+        return cgroup in self._gone
+
     def gone(self) -> list[str]:
         """The paths of those that are not there any more, as far as they are remembered."""
         return [self._paths[cgroup] for cgroup in self._gone if cgroup in self._paths]

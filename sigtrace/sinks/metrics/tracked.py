@@ -16,7 +16,7 @@ WorkloadOf = Callable[[int], Workload | None]
 
 _MADE_MAX: Final = 4096
 _ZOMBIES_MAX: Final = 100_000
-_OTHERS_MAX: Final = 65536
+_OTHERS_MAX: Final = 8192
 #: The last counts of a cgroup come within 12 s of its end (sources.counters); a container that makes and removes more
 #: cgroups below its own in this time than are kept may lose the last counts of some.
 _LAST_NS: Final = 30_000_000_000

@@ -511,3 +511,13 @@ def test_of_inits_that_have_exited_only_the_last_are_known_and_who_lives_stays_n
     assert len(attributor._nested) == 2 + 10
     assert not nested(299, Kind.SIGNAL_GENERATE, parent=ROOT)  # its parent has died, and it is a zombie
     assert not nested(100, Kind.SIGNAL_GENERATE, parent=ROOT)
+
+
+def test_cgroups_that_are_asked_about_when_they_are_gone_leave_nothing(attributor):
+    """The kernel gives their counts back some seconds later, and the metrics ask whose they were."""
+    for cgroup in range(1000, 3000):
+        attributor.observe(mkdir(cgroup, LAB, f"box-{cgroup}"))
+        attributor.observe(event(cgroup))
+        attributor.observe(Event(0, 0, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
+        assert attributor.workload_of(cgroup, S).cgroup == f"/sigtrace-lab/box-{cgroup}"
+    assert len(attributor._workloads) < 10
