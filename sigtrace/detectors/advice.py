@@ -8,6 +8,7 @@ from sigtrace.detectors.container import Container
 from sigtrace.detectors.killers import Killing
 from sigtrace.detectors.stop import is_configured, is_stop_signal
 from sigtrace.model import signals
+from sigtrace.model.stages import is_stage
 from sigtrace.model.workload import Observation, OomScope
 
 #: The runtime's own process ended in place of the program.
@@ -46,6 +47,8 @@ def for_kill(container: Container, kill: Observation, killing: Killing) -> str |
         mark = container.oom_near(kill.event.time_ns, kill.event.task.key if kill.event.task else None)
         return _NODE_FULL if mark and mark.oom_scope is OomScope.NODE else None
     if kill.main:
+        if container.main and is_stage(container.main):
+            return NOT_STARTED  # crun kills its own process if it could not become the program
         if killing.request is None or killing.cause != "grace-expired":
             return None
         return _ENDS_BY.get((container.main.comm if container.main else "", killing.request.event.signo))

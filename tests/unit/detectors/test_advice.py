@@ -120,6 +120,12 @@ def test_a_supervisor_that_loses_patience_in_a_stop_speaks_of_no_hung_worker(ask
     assert words in finding.advice
 
 
+def test_a_runtime_that_kills_its_own_process_could_not_start_the_program():
+    stage = dataclasses.replace(BOX.init, comm="crun")
+    (finding,) = findings(BOX.exec(1, stage), BOX.kill(S), BOX.exit(S + MS, KILLED, stage), code="killed")
+    assert finding.advice.startswith("the runtime's own error")
+
+
 @pytest.mark.parametrize(
     ("comm", "argv", "started"),
     [
