@@ -10,6 +10,7 @@ they run.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: Run beside all others; every other folder, a new one too, is the kernel's.
 BESIDE = tuple(f"tests/{name}" for name in ("contract", "fuzz", "programs", "receivers", "unit"))
+#: A frame of ours in a stack that faulthandler wrote.
+OURS = re.compile(rb'  File "' + re.escape(os.fsencode(ROOT)) + rb"/(tests|sigtrace|benchmarks)/")
 Command = tuple[str, list[str]]
 #: What pytest ends with where Ctrl-C ended it.
 INTERRUPTED = 2
@@ -58,6 +61,13 @@ class Run:
             return b"".join(lines[heads[-1] :])
         return b"".join(lines[-1 if self.process.returncode == 0 else -60 :])
 
+    def hung(self) -> bytes:
+        """Where a test waited for longer than pytest lets it, the innermost place first: of faulthandler's stacks the
+        frames that are ours. The whole stands above, and what keeps only a run's last lines has pytest's part of it."""
+        _, timed_out, stacks = self._all().rpartition(b"Timeout (")
+        ours = [line for line in stacks.splitlines(keepends=True) if OURS.match(line)]
+        return b"hung in:\n" + b"".join(ours) if timed_out and ours else b""
+
     def rest(self) -> bytes:
         """What was not shown yet."""
         return self._all()[self._shown :]
@@ -89,6 +99,7 @@ def side_by_side(shown: Command, beside: Command) -> int:
         if words[run]:
             sys.stdout.buffer.write(f"\n---- {run.name}\n".encode() + words[run])
     for run in failed:
+        sys.stdout.buffer.write(run.hung())
         sys.stdout.buffer.write(f"test: {run.name}: failed, exit status {run.process.returncode}\n".encode())
     sys.stdout.flush()
     if interrupts:

@@ -53,9 +53,11 @@ def test_spans_and_metrics_arrive_with_headers_and_are_valid(world, wait_until):
     with send(headers=(f"x-token={SECRET}",)) as sender:
         sender.stop_one()
         sender.sink.exporter.export_metrics(metrics_request(), 1)
-        wait_until(lambda: sender.tally.exported == 3 and receiver.checker.metrics)
+        # Until the answers are there too, not only the requests.
+        wait_until(lambda: [tally.exported for tally in sender.sink.exporter.ledger().values()] == [3, 1])
     assert receiver.checker.finish() == []
     assert len(receiver.checker.spans) == 3
+    assert receiver.checker.metrics
     for request in receiver.requests:
         headers = {name.lower(): value for name, value in request.headers.items()}
         assert headers["x-token"] == SECRET

@@ -62,6 +62,21 @@ def test_of_one_that_passed_only_its_summary_is_told_and_of_one_that_failed_all(
     assert report in both(says("1 passed"), says(report, 1)).stdout
 
 
+def test_of_one_that_hung_the_places_of_ours_are_the_last_words():
+    stack = [
+        "Timeout (0:02:00)!",
+        "Thread 0x1 (most recent call first):",
+        '  File "/usr/lib/python3.11/subprocess.py", line 1, in wait',
+        f'  File "{ROOT}/tests/kernel/targets.py", line 90, in _wait',
+        f'  File "{ROOT}/tests/kernel/test_exits.py", line 22, in test_it',
+        f'  File "{ROOT}/.venv/lib/python3.11/site-packages/pluggy/_callers.py", line 1, in _multicall',
+    ]
+    *_, hung, inner, outer, last = both(says("\n".join(stack), 1), says("2 passed")).stdout.splitlines()
+    assert (hung, inner, outer) == ("hung in:", *stack[3:5])
+    assert last == "test: one: failed, exit status 1"
+    assert "hung" not in both(says("\n".join(stack)), says("2 passed")).stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_both_by_one_interrupt_each(number, tmp_path, wait_until):
     began = [tmp_path / "a", tmp_path / "b"]
