@@ -15,7 +15,7 @@ from sigtrace.lab.cgroup import LabCgroup
 from sigtrace.model.event import Kind
 from tests.kernel.bench import Bench
 from tests.stress.storming import Books, Storm
-from tests.stress.test_fairness import beside, check_books
+from tests.stress.test_fairness import all_beside, check_books
 
 SIGUSR1, SIGTERM, SIGCHLD, SIGURG = 10, 15, 17, 23
 #: Enough for the slowest machine; nothing is measured by it.
@@ -39,9 +39,9 @@ def check_signals(program, kind, signo, count):
     bench = Bench()
     bench.capture.sinks.append(books)
     with bench:
-        with Storm(program, kind) as storm, ThreadPoolExecutor(2) as pool:
+        with Storm(program, kind) as storm:
             home = storm.box.cgroup_id
-            wrong = [w for w in pool.map(lambda n: beside(bench, n, f"{kind}-{count}"), range(5)) if w]
+            assert not all_beside(bench, f"{kind}-{count}", 5, threads=2)
             until(lambda: storm.total >= count, f"{count} signals")
             storm.calm()
             assert counted(bench.capture.counts(), home, signo) == storm.total, "generated = counted"
@@ -51,7 +51,6 @@ def check_signals(program, kind, signo, count):
         ledger = bench.capture.lost()
     told = books.by_cgroup[home, Kind.SIGNAL_GENERATE, signo]
     print(f"{sent:,} sent from every CPU: {told:,} told, {ledger['limited_event']:,} limited")
-    assert not wrong
     check_books(books, ledger)
     assert ledger["ring_event"] == ledger["ring_life"] == ledger["missed"] == 0
     return sent, told, ledger["limited_event"]
@@ -99,14 +98,13 @@ def check_forks(program, count):
             # A worker leaves with 0 as well, and each end is a SIGCHLD.
             until(lambda: bench.capture.counts().exits.get((home, 0), 0) >= forks, "the exits to be counted")
             counts = bench.capture.counts()
-        wrong = [w for w in (beside(bench, n, f"forks-{count}") for n in range(3)) if w]
+        assert not all_beside(bench, f"forks-{count}", 3, threads=1)
         bench.finish()
         bench.finish = lambda: None
         ledger = bench.capture.lost()
     print(f"{forks:,} forks: { {n: v for n, v in ledger.items() if v} }")
     assert counts.exits[home, 0] == forks + workers
     assert counted(counts, home, SIGCHLD) == forks + workers
-    assert not wrong
     check_books(books, ledger)
     assert not [name for name, n in ledger.items() if n and name != "zombies_full" and "_full" in name]
 
@@ -174,7 +172,7 @@ def check_cgroups(count, seconds):
             bench.capture.given_back()
             with ThreadPoolExecutor(1) as pool:
                 busy = pool.submit(come_and_go)
-                wrong = [w for w in (beside(bench, n, f"cgroups-{count}") for n in range(min(50, count // 25))) if w]
+                assert not all_beside(bench, f"cgroups-{count}", min(50, count // 25), threads=1)
                 busy.result()
             until(take_given, "the counters of removed cgroups to be given back")
             left = bench.capture.counts()
@@ -183,7 +181,6 @@ def check_cgroups(count, seconds):
             ledger = bench.capture.lost()
     finally:
         parent.remove()
-    assert not wrong
     assert sorted(places.made) == sorted(ids)
     assert Counter(places.removed) & Counter(ids) == Counter(ids)
     assert Counter(cgroup for cgroup in places.removed if cgroup in set(ids)) == Counter(ids), "each is gone once"
