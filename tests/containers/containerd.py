@@ -219,6 +219,12 @@ class Cri:
         self.start_container(container)
         return container
 
+    def await_program(self, container: str) -> None:
+        """Until its program runs. StartContainer returns before runc has executed it, and runc, written in Go, ends by
+        a SIGTERM that no program without a handler would notice."""
+        comm = Path(f"/proc/{self.main_pid(container)}/comm")
+        wait_for(lambda: not comm.read_text(encoding="utf-8").startswith("runc"), what=f"the program of {container}")
+
     def stop_container(self, container: str, timeout: int) -> None:
         """StopContainer: the stop signal, and SIGKILL after ``timeout`` seconds."""
         self.call("StopContainer", {1: container, 2: timeout}, timeout=timeout + 60)

@@ -109,6 +109,7 @@ def stop_a_deaf_neighbour(node):
     """Its name, and what the agent should say of it."""
     pod = node.run_pod("shop-0", namespace="prod", grace_s=1)
     container = node.run_container(pod, DEAF, name="web")
+    node.await_program(container)
     node.stop_container(container, timeout=1)
     node.stop_pod(pod)
     node.remove_pod(pod)
@@ -155,7 +156,7 @@ def test_it_is_scraped_and_answers_its_probes(node, start):
         lines = [line for line in text.splitlines() if line.startswith(wanted) and 'outcome="escalated"' in line]
         return any('container="web"' in line and float(line.rsplit(" ", 1)[1]) >= 1 for line in lines)
 
-    wait_for(counted, what="the shutdown to be counted")
+    wait_for_agent(agent, counted, what="the shutdown to be counted")
     status, text = agent.get("/metrics")
     assert status == 200
     done = subprocess.run(["promtool", "check", "metrics"], check=False, input=text, capture_output=True, text=True)
@@ -220,6 +221,7 @@ def test_what_happens_between_two_pinned_agents_is_told_by_the_second(node, star
     first = start("pinned")
     pod = node.run_pod("shop-0", namespace="prod", grace_s=1)
     container = node.run_container(pod, DEAF, name="web")
+    node.await_program(container)
     pidfd = os.pidfd_open(first.pid)
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     assert select.select([pidfd], [], [], 20)[0], "SIGKILL did not end it"

@@ -48,6 +48,7 @@ def children_of(pid):
 def test_a_deaf_container_is_told_with_its_pod_and_its_limit(cri, told):
     pod = cri.run_pod("shop-0", namespace="prod", grace_s=2)
     container = cri.run_container(pod, DEAF, name="web")
+    cri.await_program(container)
     cri.stop_container(container, timeout=2)
     shutdown = told.shutdown(container)
     workload = shutdown.workload
@@ -97,6 +98,7 @@ def test_the_main_process_is_known_in_every_pid_namespace(cri, told, mode):
     pod = cri.run_pod("where", pid_mode=mode, grace_s=20)
     polite, plain = (cri.run_container(pod, argv, name=argv[0]) for argv in (POLITE, DEAF))
     ready(cri, polite)
+    cri.await_program(plain)
     pids = {c: cri.main_pid(c) for c in (polite, plain)}
     for container in (polite, plain):
         cri.stop_container(container, timeout=20)
