@@ -1,10 +1,9 @@
-"""Memory: glibc's allocator, told that this process runs one Python thread at a time, and Python's own."""
+"""glibc's allocator, told that this process runs one Python thread at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 from typing import Final
 
 #: mallopt(3), malloc.h
@@ -27,19 +26,7 @@ def tune() -> None:
         mallopt(_M_MMAP_THRESHOLD, _MAPPED)
 
 
-def settle() -> None:
-    """What has been made by now stays: no collection looks at it again, and those to come cost little."""
-    gc.collect()
-    gc.freeze()
-
-
 def give_back() -> None:
-    """Whole free pages to the kernel (malloc_trim(3)): glibc itself gives back no more than the end of its heap.
-
-    Before that what Python keeps for itself: 2,000 freed tuples of each length (Objects/tupleobject.c), of which a full
-    collection lets go. Left to itself that comes the later, the more there is, and between those tuples others come to
-    lie: half a megabyte in the second seven minutes of a soak.
-    """
-    gc.collect()
+    """Whole free pages to the kernel (malloc_trim(3)): glibc itself gives back no more than the end of its heap."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

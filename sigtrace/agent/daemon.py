@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sigtrace import __version__
-from sigtrace.agent._malloc import give_back, settle, tune
+from sigtrace.agent._malloc import give_back, tune
 from sigtrace.agent.audits import audits
 from sigtrace.agent.exporters import Exporters
 from sigtrace.agent.handover import Handover
@@ -145,7 +145,6 @@ class Agent:
                 otlp="on" if settings.otlp else "off",
                 **({"pins": "resumed" if capture.resumed_ns else "new"} if settings.pin else {}),
             )
-            settle()
             signo = self._wait(signals, settings.duration_s)
             signals.end_at_once()
             self._log("ending", signal=name(signo) if signo else "none")

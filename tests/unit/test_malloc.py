@@ -1,4 +1,4 @@
-"""What glibc's allocator, and Python's, are told by an agent."""
+"""What glibc's allocator is told by an agent."""
 
 import subprocess
 import sys
@@ -38,13 +38,6 @@ for _ in range(2):  # the first that is freed would have the second put into the
     libc.free(made)
 print(1)
 """
-_TUPLES = """
-made = [tuple([n] * 13) for n in range(2000)]
-del made
-before = sys.getallocatedblocks()
-give_back()
-print(before - sys.getallocatedblocks())
-"""
 
 
 def _printed(program):
@@ -61,7 +54,3 @@ def test_what_was_freed_below_what_stays_goes_back_to_the_kernel():
 
 def test_what_is_large_lies_apart_from_the_heap_also_after_such_was_freed():
     assert _printed(_LARGE)
-
-
-def test_tuples_that_python_keeps_for_later_are_let_go():
-    assert _printed(_TUPLES) > 1_900
