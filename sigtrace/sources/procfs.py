@@ -12,7 +12,8 @@ from sigtrace.sources.wire import TEXT_LEN
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _ANCESTORS: Final = 6
-_KNOWN_MAX: Final = 4096
+#: Parents of senders that are remembered, each with its ancestors' names: some 600 bytes.
+_KNOWN_MAX: Final = 1024
 
 
 def node_name() -> str:
@@ -72,7 +73,7 @@ class Ancestry:
         ancestry = self._known.get(key)
         if ancestry is None:
             if len(self._known) >= _KNOWN_MAX:
-                self._known.clear()
+                del self._known[next(iter(self._known))]
             ancestry = self._known[key] = _ancestors(*key)
         return dataclasses.replace(event, sender=dataclasses.replace(sender, ancestry=ancestry)) if ancestry else event
 
