@@ -11,7 +11,8 @@ from sigtrace.model.text import printable
 from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.options import BpfOptions
 
-PATIENCE_S = 10.0
+#: Longer than RCU may take to free a task: ten seconds, in a storm of forks.
+PATIENCE_S = 30.0
 _LOSSES = ("limited", "ring", "zombies_full", "limits_full", "stopping_full", "follow_full", "missed")
 
 
