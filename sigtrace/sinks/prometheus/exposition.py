@@ -8,7 +8,6 @@ both have the same and are told as one, so that a total goes on growing.
 from __future__ import annotations
 
 import functools
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
@@ -132,22 +131,15 @@ def _sum(kind: MetricKind, one: float | Distribution | None, other: float | Dist
 
 
 class _Page:
-    """Lines, so far; of a page of megabytes they are not kept one by one."""
+    """Lines, so far."""
 
     def __init__(self, *, open_metrics: bool) -> None:
         self._open = open_metrics
-        self._page = io.StringIO()
+        self._lines: list[str] = []
 
     def text(self) -> str:
         """All of them."""
-        if self._open:
-            self._write("# EOF")
-        return self._page.getvalue()
-
-    def _write(self, *lines: str) -> None:
-        for line in lines:
-            self._page.write(line)
-            self._page.write("\n")
+        return "\n".join([*self._lines, *(["# EOF"] if self._open else [])]) + "\n"
 
     def info(self, name: str, description: str, series: Iterable[dict[str, str]]) -> None:
         """Facts as labels; the value says nothing."""
@@ -155,7 +147,7 @@ class _Page:
             self._head(name, "info", description)
         else:
             self._head(f"{name}_info", "gauge", description)
-        self._write(*dict.fromkeys(f"{name}_info{_braces(_inside(labels.items()))} 1" for labels in series))
+        self._lines += dict.fromkeys(f"{name}_info{_braces(_inside(labels.items()))} 1" for labels in series)
 
     def metric(self, metric: Metric, series: _Series) -> None:
         """One metric with all its series."""
@@ -167,14 +159,14 @@ class _Page:
         self._head(head, kind, metric.description, unit)
         for labels, value in series.items():
             if isinstance(value, Distribution):
-                self._write(*_histogram(name, labels, value, metric.bounds))
+                self._lines += _histogram(name, labels, value, metric.bounds)
             else:
-                self._write(f"{name}{_braces(labels)} {_number(value)}")
+                self._lines.append(f"{name}{_braces(labels)} {_number(value)}")
 
     def _head(self, name: str, kind: str, description: str, unit: str = "") -> None:
-        self._write(f"# HELP {name} {_help(description)}", f"# TYPE {name} {kind}")
+        self._lines += [f"# HELP {name} {_help(description)}", f"# TYPE {name} {kind}"]
         if unit:
-            self._write(f"# UNIT {name} {unit}")
+            self._lines.append(f"# UNIT {name} {unit}")
 
 
 def _histogram(name: str, labels: str, value: Distribution, bounds: tuple[float, ...]) -> Iterator[str]:
