@@ -230,7 +230,7 @@ class Crashes:
             message=f"{least}{times(loop.count, 'process', 'processes')} died in {_span(window_s)}, and "
             f"{hidden_by} replaced each: the last was {name_of(task)}, {_short(status)}, {_span(age_s)} old; "
             f"before it {earlier}",
-            evidence=tuple(o.event for o in list(loop.crashes)[-EVIDENCE_MAX:]),
+            evidence=tuple([o.event for o in list(loop.crashes)[-EVIDENCE_MAX:]]),
         )
 
 

@@ -152,7 +152,7 @@ class Killed:
     def _tell(self, container: Container, kill: Observation, killing: Killing, fold: Fold | None) -> Finding:
         event = kill.event
         oom = killing.cause == "oom"
-        fields: dict[str, Any] = {"evidence": tuple(o.event for o in (killing.request, kill) if o)}
+        fields: dict[str, Any] = {"evidence": tuple([o.event for o in (killing.request, kill) if o])}
         count = 1
         if fold:
             fold.told = count = fold.count

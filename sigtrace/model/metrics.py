@@ -55,7 +55,7 @@ class Distribution:
 
     def plus(self, other: Distribution) -> Distribution:
         """Both together; of one metric, so that their buckets are the same."""
-        buckets = tuple(a + b for a, b in zip(self.buckets, other.buckets, strict=True))
+        buckets = tuple([a + b for a, b in zip(self.buckets, other.buckets, strict=True)])
         return Distribution(buckets, self.total + other.total)
 
 

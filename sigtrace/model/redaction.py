@@ -44,7 +44,7 @@ def quoted_in_messages(argv: tuple[str, ...]) -> str:
 
 def _rewritten(text: Any, quoted: dict[str, str]) -> Any:
     if isinstance(text, tuple):
-        return tuple(_rewritten(one, quoted) for one in text)
+        return tuple([_rewritten(one, quoted) for one in text])
     # The longest first: one command line may begin another.
     for before in sorted(quoted, key=len, reverse=True):
         text = text.replace(before, quoted[before])
@@ -55,7 +55,7 @@ def _redacted(value: Any, quoted: dict[str, str]) -> Any:
     """``quoted``: gets each command line as messages quote it, and what it is to be there."""
     kind = type(value)
     if kind is tuple:
-        return tuple(_redacted(one, quoted) for one in value)
+        return tuple([_redacted(one, quoted) for one in value])
     if not dataclasses.is_dataclass(kind) or isinstance(value, enum.Enum):
         return value
     changed: dict[str, Any] = {}

@@ -297,5 +297,5 @@ def _task(raw: bytes) -> Task:
 @lru_cache(maxsize=1024)
 def _sender(raw: bytes, text: bytes) -> Task:
     """With its ancestors' names, the parent's first. Cached like :func:`_task`."""
-    ancestry = tuple(_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN))
+    ancestry = tuple([_comm(text[i : i + COMM_LEN]) for i in range(0, len(text), COMM_LEN)])
     return replace(_task(raw), ancestry=ancestry)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
@@ -27,13 +28,18 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
     return _MISSING if field.default is dataclasses.MISSING else field.default
 
 
+@functools.cache
+def _fields(kind: type) -> list[tuple[str, Any]]:
+    """Names and defaults; ``dataclasses.fields`` makes them anew for each who asks."""
+    return [(field.name, default_of(field)) for field in dataclasses.fields(kind)]
+
+
 class Encoder:
     """Objects to JSON values."""
 
     def __init__(self, number: Mapping[type, Callable[[Any], int]]) -> None:
         """``number``: for each dataclass that is kept in a table, what gives an object its number."""
         self._number = number
-        self._fields: dict[type, list[tuple[str, Any]]] = {}
 
     def value(self, value: Any) -> Json:
         """Of anything that a field may hold. Raises TypeError for what can't be recorded."""
@@ -56,12 +62,9 @@ class Encoder:
 
     def object(self, value: Any) -> dict[str, Json]:
         """A dataclass's fields that differ from their defaults."""
-        kind = type(value)
-        fields = self._fields.get(kind)
-        if fields is None:
-            fields = self._fields[kind] = [(f.name, default_of(f)) for f in dataclasses.fields(kind)]
+        kind: type = type(value)
         found = {}
-        for name, default in fields:
+        for name, default in _fields(kind):
             one = getattr(value, name)
             # By type as well: 0, 0.0 and False are equal, and differ in the JSON of a record.
             if one is not default and not (type(one) is type(default) and one == default):

@@ -220,14 +220,14 @@ class Metrics:
         self._learn_names(told)
         self._carry.add(self._containers.take_forgotten())
         self._carry.keep({identity_of(one.workload) for one in told if one.workload})
-        containers = tuple(
+        containers = [
             ContainerMetrics(
                 one.workload, one.first_wall_ns, one.gone_wall_ns, container_families(one, live.get(id(one)), now_ns)
             )
             for one in told
-        )
+        ]
         return Collected(
-            wall_ns, self.start_wall_ns, containers, self._agent_families(), self._carry.carried(), self._resumed
+            wall_ns, self.start_wall_ns, tuple(containers), self._agent_families(), self._carry.carried(), self._resumed
         )
 
     def _sweep(self, now_ns: int) -> None:
@@ -271,8 +271,8 @@ class Metrics:
         zeros = self._zeros.of(self._living)
         families = [table.family(zeros.get(name, ())) for name, table in self._tables.items()]
         start = self.start_wall_ns
-        families.append(Family(LOST, tuple(Point((loss.value,), n, start) for loss, n in self._lost.items())))
+        families.append(Family(LOST, tuple([Point((loss.value,), n, start) for loss, n in self._lost.items()])))
         if self.export_items:
             items = sorted(self.export_items().items())
-            families.append(Family(EXPORTED, tuple(Point(what, n, start) for what, n in items)))
+            families.append(Family(EXPORTED, tuple([Point(what, n, start) for what, n in items])))
         return (*families, *own_families(start))

@@ -32,4 +32,4 @@ class Carry:
 
     def carried(self) -> tuple[Carried, ...]:
         """As points; since when they count is no longer known."""
-        return tuple(Carried(identity, totals.families(0)) for identity, totals in self._totals.items())
+        return tuple([Carried(identity, totals.families(0)) for identity, totals in self._totals.items()])

@@ -18,7 +18,7 @@ def container_families(one: Tracked, live: Totals | None, now_ns: int) -> tuple[
     totals = one.given + live if live else one.given
     families = totals.families(one.first_wall_ns)
     if one.workload is None:
-        return tuple(_together(family, one.first_wall_ns) for family in families)
+        return tuple([_together(family, one.first_wall_ns) for family in families])
     if one.gone_ns is not None:
         return families
     age_s = max(0, now_ns - min(one.zombies.values(), default=now_ns)) / 1e9

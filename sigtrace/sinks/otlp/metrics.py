@@ -258,7 +258,7 @@ def _minus(value: float | Distribution, before: float | Distribution | None) -> 
     if isinstance(value, Distribution):
         if not isinstance(before, Distribution) or before.count > value.count:
             return value
-        buckets = tuple(a - b for a, b in zip(value.buckets, before.buckets, strict=True))
+        buckets = tuple([a - b for a, b in zip(value.buckets, before.buckets, strict=True)])
         return Distribution(buckets, value.total - before.total)
     if before is None or isinstance(before, Distribution) or before > value:
         return value

@@ -73,7 +73,7 @@ class Pods:
         own = ids.shutdown_trace_id(self._boot_id, shutdown.workload, shutdown.main)
         pod = self._pods.get(shutdown.workload.pod_uid or "", OrderedDict())
         together = [one for at_ns, one in pod.values() if abs(at_ns - shutdown.time_ns) <= _TOGETHER_NS]
-        return tuple(one for one in together if one.trace_id != own)
+        return tuple([one for one in together if one.trace_id != own])
 
 
 def _stops(event: Event, workload: Workload) -> bool:

@@ -183,7 +183,7 @@ class Overview:
             self._rates.events,
             self._rates.total,
             dict(self._lost),
-            tuple(row.frozen() for row in self._rows.values()),
+            tuple([row.frozen() for row in self._rows.values()]),
             self._hidden,
             tuple(self._briefs),
         )

@@ -103,7 +103,7 @@ def _joined(collected: Collected) -> dict[str, _Series]:
     def add(labels: str, families: Iterable[Family]) -> None:
         for family in families:
             series = joined.setdefault(family.metric.name, {})
-            names = tuple(map(_label, family.metric.attributes))
+            names = [_label(attribute) for attribute in family.metric.attributes]
             for point in family.points:
                 own = _REST if point.overflow else _inside(zip(names, point.values, strict=True))
                 key = f"{labels},{own}" if labels and own else labels or own
