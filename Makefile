@@ -74,7 +74,7 @@ bench: setup
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 # An agent under a mixed load while containers are stopped at random (root): was every verdict right, did nothing grow?
-MINUTES ?= 15
+MINUTES ?= 20
 soak: setup
 	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
 
