@@ -21,6 +21,7 @@ from sigtrace.model.filter import WorkloadFilter
 from sigtrace.model.workload import Observation, Workload
 from sigtrace.service import follow
 from sigtrace.service.client import agent_socket, is_there
+from sigtrace.service.protocol import LASTING_MAX_S
 from sigtrace.sinks.audit import audit_record, audit_text
 from sigtrace.sinks.style import Style
 from sigtrace.sources.host import read_host
@@ -100,12 +101,14 @@ def run(
     Raises UsageError, after the rest was told, if one of them is none that runs.
     """
     agent = agent_socket()
-    if not local and backend == "auto" and not sockets and is_there(agent):
-        every = follow.audits(agent, signo=signo, lasting_s=duration_s or LASTING_S)
+    lasting_s = duration_s or LASTING_S
+    ours = local or backend != "auto" or sockets or lasting_s > LASTING_MAX_S
+    if not ours and is_there(agent):
+        every = follow.audits(agent, signo=signo, lasting_s=lasting_s)
     else:
         with Runtimes(given(sockets) if sockets else None) as runtimes, Auditor(backend, runtimes) as auditor:
             runtimes.settle(_SETTLE_S)
-            every = auditor.audit(duration_s or LASTING_S, asked=signo)
+            every = auditor.audit(lasting_s, asked=signo)
     filters = [WorkloadFilter(container=name) for name in names] or [WorkloadFilter()]
     audits = [a for a in every if chosen.workload(a.workload) and any(f.workload(a.workload) for f in filters)]
     _tell(audits, output, among=len(every))

@@ -167,12 +167,13 @@ def _local(wall_ns: int) -> datetime:
 def _nothing(name: str | None, since_s: float | None, agent: Status, every: list[Told]) -> str:
     of = f" of {printable(name)}" if name else ""
     since = f" in the last {_span(since_s)}" if since_s else ""
+    on = f" of node {printable(agent.node)}" if agent.node else ""
     last = ""
     if agent.last_shutdown_wall_ns:
         ours = agent.last_shutdown_wall_ns >= agent.started_wall_ns
         last = f"{', the last one' if ours else '; one before it saw the last'} at {_time(agent.last_shutdown_wall_ns)}"
     line = (
-        f"nothing to tell{of}{since}: the agent runs since {_time(agent.started_wall_ns)} and has seen "
+        f"nothing to tell{of}{since}: the agent{on} runs since {_time(agent.started_wall_ns)} and has seen "
         f"{_many(agent.shutdowns, 'shutdown')}{last}, and {_many(agent.findings, 'finding')}"
     )
     titles = list(dict.fromkeys(t.verdict.workload.title for t in reversed(every) if t.verdict.workload))

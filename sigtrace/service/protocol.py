@@ -35,6 +35,9 @@ AUDIT: Final = "audit"
 STATUS: Final = "status"
 TOPICS: Final = (VERDICTS, SNAPSHOTS, AUDIT, STATUS)
 
+#: The longest that an agent looks for an audit; meanwhile it answers nobody else who wants one.
+LASTING_MAX_S: Final = 10
+
 _ENCODE: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 
@@ -139,8 +142,8 @@ def request_of(line: bytes) -> Request:
     request = _read(Request, _json(line))
     if request.get not in TOPICS:
         raise ValueError(f"{plain.shown(request.get)} is no topic; there are {', '.join(TOPICS)}")
-    if request.since_ns < 0 or not 0 <= request.lasting_s <= 10:
-        raise ValueError("since_ns is negative, or lasting_s is not between 0 and 10")
+    if request.since_ns < 0 or not 0 <= request.lasting_s <= LASTING_MAX_S:
+        raise ValueError(f"since_ns is negative, or lasting_s is not between 0 and {LASTING_MAX_S}")
     return request
 
 

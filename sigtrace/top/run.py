@@ -88,7 +88,8 @@ def _feed(
     from sigtrace.top.live import AgentFeed, CaptureFeed
 
     path = agent_socket(socket)
-    if not local and (socket is not None or is_there(path)):
+    ours = local or backend != "auto" or sockets
+    if (socket is not None and not local) or (not ours and is_there(path)):
         if plain:
             status(path)  # a screen waits for an agent, a script does not
         return AgentFeed(path, chosen)

@@ -440,6 +440,24 @@ def test_all_containers_are_told_and_the_status_is_0(run):
     assert seen == {"backend": "auto", "lasting_s": auditor.LASTING_S, "asked": 0}
 
 
+@pytest.mark.parametrize(
+    ("args", "ours"),
+    [
+        ((), False),
+        (("--duration", "10"), False),
+        (("--duration", "10.5"), True),  # longer than an agent looks
+        (("--backend", "ptrace"), True),
+        (("--runtime-socket", "cri:/run/x.sock"), True),
+        (("--local",), True),
+    ],
+)
+def test_an_agent_is_asked_for_what_it_does_and_the_rest_is_looked_at_here(run, monkeypatch, args, ours):
+    monkeypatch.setattr(auditor, "is_there", lambda _: True)
+    monkeypatch.setattr(auditor.follow, "audits", lambda _, **__: several())
+    status, _, _, seen = run(*args)
+    assert (status, "backend" in seen) == (0, ours)
+
+
 def test_names_choose_containers_and_filters_narrow_them(run):
     def names(*args):
         return [json.loads(line)["workload"]["container_name"] for line in run("-o", "json", *args)[1].splitlines()]

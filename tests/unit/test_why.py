@@ -138,7 +138,7 @@ def test_filters_and_time_leave_others_out(service):
 
 def test_where_there_is_nothing_to_tell_it_says_what_the_agent_has_seen(service):
     out = " ".join(run()[1].split())
-    assert out.startswith("nothing to tell: the agent runs since")
+    assert out.startswith("nothing to tell: the agent of node node runs since")
     assert "has seen 0 shutdowns, and 0 findings" in out
     service.keep(shutdown())
     out = " ".join(run("cache")[1].split())

@@ -11,9 +11,11 @@ import pytest
 from sigtrace.errors import RunError, UsageError
 from sigtrace.model.filter import WorkloadFilter
 from sigtrace.model.overview import SnapshotEncoder
+from sigtrace.service import client
 from sigtrace.service.protocol import PROTOCOL, Hello
 from sigtrace.service.server import Server
 from sigtrace.service.store import Store
+from sigtrace.top import live, run
 from sigtrace.top.live import AgentFeed
 from sigtrace.top.played import Played
 from sigtrace.tui.cells import ordered
@@ -24,6 +26,25 @@ from tests.unit.tui.terminal import Terminal
 PREFORK = str(FOLDER / "prefork.sigtrace")
 ZOMBIES = str(FOLDER / "never-waits.sigtrace")
 ANYTHING = WorkloadFilter()
+
+
+@pytest.mark.parametrize(
+    ("given", "whose"),
+    [
+        ({}, "agent"),
+        ({"local": True}, "capture"),
+        ({"backend": "ptrace"}, "capture"),
+        ({"sockets": ("cri:/run/x.sock",)}, "capture"),
+        ({"socket": "/run/x.sock", "backend": "ptrace"}, "agent"),  # it was named
+        ({"socket": "/run/x.sock", "local": True}, "capture"),
+    ],
+)
+def test_an_agent_is_read_unless_something_else_is_asked_for(monkeypatch, given, whose):
+    monkeypatch.setattr(client, "is_there", lambda _: True)
+    monkeypatch.setattr(live, "AgentFeed", lambda *_: "agent")
+    monkeypatch.setattr(live, "CaptureFeed", lambda *_: "capture")
+    asked = {"plain": False, "local": False, "socket": None, "replay": None, "speed": 1.0, "backend": "auto"}
+    assert run._feed(**{**asked, "chosen": ANYTHING, "sockets": (), **given}) == whose
 
 
 class Agent:
