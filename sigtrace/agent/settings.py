@@ -77,6 +77,7 @@ def settings_of(options: Mapping[str, Any]) -> Settings:
             protocol=options["otlp_protocol"],
             headers=options["otlp_header"],
             certificate=options["otlp_certificate"],
+            exited=options["otlp_exited"],
             flush_s=_FLUSH_S,
         ),
     )

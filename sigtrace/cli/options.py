@@ -127,6 +127,7 @@ def otlp(command: F) -> F:
             click.option("--otlp-protocol", type=click.Choice(["http/protobuf", "grpc"]), help="[http/protobuf]"),
             click.option("--otlp-header", multiple=True, metavar="NAME=VALUE", help="Sent with each request."),
             click.option("--otlp-certificate", metavar="FILE", help="Whom to trust: a CA's certificate (PEM)."),
+            click.option("--otlp-exited", is_flag=True, help="Spans also of jobs that ended well by themselves."),
         )
     ):
         command = option(command)
@@ -134,14 +135,14 @@ def otlp(command: F) -> F:
 
 
 def otlp_given(
-    endpoint: str | None, protocol: str | None, header: tuple[str, ...], certificate: str | None
+    endpoint: str | None, protocol: str | None, header: tuple[str, ...], certificate: str | None, exited: bool
 ) -> dict[str, Any] | None:
     """Arguments of sinks.otlp's settings; None: nothing is to be exported. Raises UsageError."""
     if not endpoint:
-        if protocol or header or certificate:
+        if protocol or header or certificate or exited:
             raise UsageError("options of OTLP without --otlp-endpoint", next_step="add --otlp-endpoint URL")
         return None
-    return {"endpoint": endpoint, "protocol": protocol, "headers": header, "certificate": certificate}
+    return {"endpoint": endpoint, "protocol": protocol, "headers": header, "certificate": certificate, "exited": exited}
 
 
 def tracing(command: F) -> F:

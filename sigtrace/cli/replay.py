@@ -27,6 +27,7 @@ def replay(
     otlp_protocol: str | None,
     otlp_header: tuple[str, ...],
     otlp_certificate: str | None,
+    otlp_exited: bool,
     events: bool,
     file: str,
 ) -> int:
@@ -42,5 +43,5 @@ def replay(
         chosen=WorkloadFilter(container, pod, namespace, runtime),
         fail_on=Severity.of(fail_on) if fail_on else None,
         events=events,
-        otlp=options.otlp_given(otlp_endpoint, otlp_protocol, otlp_header, otlp_certificate),
+        otlp=options.otlp_given(otlp_endpoint, otlp_protocol, otlp_header, otlp_certificate, otlp_exited),
     )

@@ -37,6 +37,7 @@ def watch(
     otlp_protocol: str | None,
     otlp_header: tuple[str, ...],
     otlp_certificate: str | None,
+    otlp_exited: bool,
     local: bool,
     fail_on: str | None,
 ) -> int:
@@ -56,7 +57,7 @@ def watch(
         zombie_after_s=zombie_after,
         unanswered_after_s=unanswered_after,
         sockets=runtime_socket,
-        otlp=options.otlp_given(otlp_endpoint, otlp_protocol, otlp_header, otlp_certificate),
+        otlp=options.otlp_given(otlp_endpoint, otlp_protocol, otlp_header, otlp_certificate, otlp_exited),
         local=local,
         fail_on=Severity.of(fail_on) if fail_on else None,
     )

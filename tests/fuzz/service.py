@@ -63,7 +63,7 @@ class _Exporter:
 
 def _sinks() -> list[object]:
     with mock.patch.object(otlp, "Exporter", _Exporter):
-        spans = otlp.Otlp(OtlpSettings(traces=object()), "boot", "n", tell=harmless, exited=True)  # type: ignore[arg-type]
+        spans = otlp.Otlp(OtlpSettings(traces=object(), exited=True), "boot", "n", tell=harmless)  # type: ignore[arg-type]
     return [
         Jsonl(Writer(json_lines=True), events=lambda _: True, boot_id="b"),  # type: ignore[arg-type]
         Story(Writer(json_lines=False), Style(colour=True)),  # type: ignore[arg-type]

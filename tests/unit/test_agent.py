@@ -78,7 +78,8 @@ def test_without_a_file_what_is_read_again_is_the_same(options):
 
 
 def test_a_collector_is_given_or_taken_from_the_environment(options, monkeypatch):
-    settings, _ = options("agent", "--otlp-endpoint", "http://127.0.0.1:4318")
+    settings, _ = options("agent", "--otlp-endpoint", "http://127.0.0.1:4318", "--otlp-exited")
+    assert settings.otlp.exited
     assert settings.otlp is not None
     assert settings.otlp.flush_s < 3
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")

@@ -37,6 +37,8 @@ class OtlpSettings:
     """so long the end waits for the collector"""
     backoff_s: float = 1.0
     """the first pause after a failure; each is twice the one before"""
+    exited: bool = False
+    """also shutdowns that nobody asked for and that ended well, as those of jobs"""
     ignored: tuple[str, ...] = ()
     """what the environment says that is not known here, and why; it is told, and changes nothing"""
 
@@ -53,6 +55,7 @@ class OtlpSettings:
         client_key: str | None = None,
         client_certificate: str | None = None,
         insecure: bool | None = None,
+        exited: bool = False,
         flush_s: float = 3.0,
         environ: Mapping[str, str] = os.environ,
     ) -> Self | None:
@@ -93,6 +96,7 @@ class OtlpSettings:
             batch=min(int(_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512)), queue),
             delay_s=_number(environ, "OTEL_BSP_SCHEDULE_DELAY", 5000.0) / 1000.0,
             flush_s=flush_s,
+            exited=exited,
             ignored=(
                 *(
                     [f"OTEL_SDK_DISABLED: {printable(disabled)!r} is neither true nor false"]

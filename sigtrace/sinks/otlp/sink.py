@@ -93,19 +93,17 @@ class Otlp:
         node: str,
         *,
         tell: Tell,
-        exited: bool = False,
         settled: Callable[[Iterable[Verdict]], None] | None = None,
     ) -> None:
         """``boot_id``: of the boot that is watched or was recorded; empty if not known.
 
-        ``exited``: also shutdowns that nobody asked for and that ended well, as those of jobs. ``settled``: takes, in
-        any thread, verdicts that the collector has or will never have. Raises UsageError: a certificate that is none,
-        gRPC without grpcio.
+        ``settled``: takes, in any thread, verdicts that the collector has or will never have. Raises UsageError: a
+        certificate that is none, gRPC without grpcio.
         """
         self.exporter = Exporter(settings, tell=tell)
         self._origin = Origin(boot_id, node, settings)
         self._tell = tell
-        self._exited = exited
+        self._exited = settings.exited
         self._settled = settled
         self._pods = Pods(boot_id)
         self._held: OrderedDict[tuple[int, int], list[Finding]] = OrderedDict()

@@ -29,7 +29,7 @@ class Exporter:
 def replayed(path, monkeypatch):
     monkeypatch.setattr(module, "Exporter", Exporter)
     with open_recording(str(path)) as recording:
-        sink = Otlp(OtlpSettings(traces=object()), recording.header.boot_id, "n", tell=print, exited=True)
+        sink = Otlp(OtlpSettings(traces=object(), exited=True), recording.header.boot_id, "n", tell=print)
         run(recording, [Filtered(sink, WorkloadFilter(container=path.stem))])
     return sink.exporter.parts
 

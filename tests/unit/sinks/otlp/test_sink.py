@@ -50,7 +50,8 @@ def sink(monkeypatch):
 
     def make(**given):
         endpoint = object()
-        one = Otlp(OtlpSettings(traces=given.pop("traces", endpoint)), BOOT, NODE, tell=told.append, **given)
+        settings = OtlpSettings(traces=given.pop("traces", endpoint), exited=given.pop("exited", False))
+        one = Otlp(settings, BOOT, NODE, tell=told.append, **given)
         one.told = told
         return one
 
