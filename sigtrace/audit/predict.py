@@ -74,8 +74,9 @@ def _meets(event: Event, masks: Masks, threads: Threads, signo: int) -> Predicti
         return _unknown("frozen")  # a v1 freezer keeps it until the thaw; what v2 has frozen dies of it
     if spared and action is DefaultAction.STOP:
         return Prediction(WouldBe.DROPPED, "no-handler")
-    # Also of an init, if its leader blocks it: that it is fatal is decided for the thread that does not.
-    return Prediction(WouldBe.DEFAULT, "another-thread" if spared else "default-action")
+    # Of an init whose leader blocks it some kernels decide that it is fatal for the thread that does not, and others
+    # drop it there; 6.18.44 was seen to do either (docs/kernel-notes.md).
+    return _unknown("another-thread") if spared else Prediction(WouldBe.DEFAULT, "default-action")
 
 
 def _has(thread: tuple[int, int], signo: int) -> tuple[bool, bool]:

@@ -26,12 +26,12 @@ _RATED: Final[dict[tuple[WouldBe, str], tuple[Severity, str]]] = {
         "process.on('SIGTERM', …) in the program, or an init as PID 1 (tini, docker run --init)",
     ),
     (WouldBe.DEFAULT, "default-action"): (Severity.INFO, "a handler, if something has to be cleaned up"),
-    (WouldBe.DEFAULT, "another-thread"): (Severity.INFO, "block it in every thread and wait for it, or a handler"),
     (WouldBe.DEFAULT, "uncatchable"): (Severity.INFO, "a stop signal that the program can handle"),
     (WouldBe.UNKNOWN, "not-seen"): (Severity.INFO, "run it again"),
     (WouldBe.UNKNOWN, "exiting"): (Severity.INFO, "run it again"),
     (WouldBe.UNKNOWN, "traced"): (Severity.INFO, "detach the tracer, and run it again"),
     (WouldBe.UNKNOWN, "threads"): (Severity.INFO, "block it in every thread before the first is started"),
+    (WouldBe.UNKNOWN, "another-thread"): (Severity.INFO, "block it in every thread and wait for it, or a handler"),
     (WouldBe.UNKNOWN, "frozen"): (Severity.INFO, "thaw it, and run it again"),
 } | {
     (would_be, cause): (codes.severity(code, cause), codes.advice(code, cause))
@@ -89,8 +89,8 @@ _CLAUSES: Final = {
     "sigwait": "a thread waits for it (sigwait)",
     "signalfd": "it is read from a signalfd",
     "default-action": "{who} is no PID 1 of a namespace: the default action ends it, and nothing is cleaned up",
-    "another-thread": "the first thread blocks it, another does not: its default action ends even PID 1, and "
-    "nothing is cleaned up",
+    "another-thread": "the first thread blocks it, another does not: the kernel ends even PID 1 by its default action, "
+    "or drops it there; builds differ",
     "uncatchable": "nothing can handle it: nothing is cleaned up",
     "sig-ign": "SIG_IGN, by choice or inherited from who started it",
     "ignored-by-default": "it has no handler, and by default {signal} does nothing",

@@ -81,13 +81,14 @@ def test_shutdowns_that_began_before_a_kill_in_a_storm_are_told_after_it_and_non
     pins, agent, name, wait_until, ask, stops
 ):
     first = agent("--pin", pins)
+    grace_s = LONG_S * stops / STOPS  # none is over before all have begun
     storm = f"storm-{name}"
     with Container(storm) as stormy, ThreadPoolExecutor(stops) as pool:
         stormy.start(STORM)
         stormy.wait_ready(b"up\n", asleep=False)
         wait_until(lambda: counted(first, storm, "SIGUSR1") > 0, timeout=PATIENCE_S)
         begun = [
-            pool.submit(run_scenario, SCENARIOS["shell-form"], container=f"{name}-{i}", grace_s=LONG_S)
+            pool.submit(run_scenario, SCENARIOS["shell-form"], container=f"{name}-{i}", grace_s=grace_s)
             for i in range(stops)
         ]
         # Some have been asked to stop, and their grace period runs; others have not begun.
