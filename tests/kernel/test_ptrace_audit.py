@@ -30,7 +30,7 @@ from tests.kernel.test_audit import (  # noqa: F401  # fixtures, and tests that 
     test_another_signal_can_be_asked_about,
     test_pid_1_meets_sigterm_as_predicted,
     test_tini_is_never_called_deaf_however_often_one_looks,
-    test_what_only_the_leader_blocks_ends_even_an_init,
+    test_what_only_the_leader_blocks_is_up_to_the_kernel,
     test_what_python_fetches_itself_is_taken_and_never_called_deaf,
     test_zombies_show_that_pid_1_does_not_reap,
 )
