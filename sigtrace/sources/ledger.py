@@ -92,18 +92,21 @@ class KernelLedger:
         """Runs that the kernel left out because the CPU was already in the program (since v5.12).
 
         Of the one for frees apart: RCU's softirq may interrupt its kthread in it. A zombie's entry stays then, and no
-        event is lost but where reapings are told. What a spare has done is not lost; what of its own runs was left out
-        counts for nothing, for they mostly have nothing to do.
+        event is lost but where reapings are told. Of a program with a spare only what both were left out of can be
+        lost: not what its spare has done, and not more than the spare's own runs. The other runs had nothing to do,
+        which the spare can't tell from what its program did.
         """
         missed = {"missed": 0, "missed_frees": 0}
         for name, fd in self._programs.items():
             if name in _SPARES:
                 continue
-            _, found, after = os.pread(fd, _FDINFO_BYTES, 0).partition(b"recursion_misses:")
-            which = "missed_frees" if name == _FREES and not self._reaps else "missed"
-            runs = int(after.split(maxsplit=1)[0]) if found else 0
-            # What was left out is read first: what its spare is at now is told as lost by nobody.
-            missed[which] += max(runs - self._entry(_SPARED[name]), 0) if name in _SPARED else runs
+            runs = _left_out(fd)
+            if name in _SPARED:
+                # What was left out is read first: what its spare is at now is told as lost by nobody.
+                runs = max(runs - self._entry(_SPARED[name]), 0)
+                spare = self._programs.get(SPARES[name])
+                runs = min(runs, _left_out(spare)) if spare is not None else runs
+            missed["missed_frees" if name == _FREES and not self._reaps else "missed"] += runs
         return missed
 
     def read(self) -> dict[str, int]:
@@ -124,3 +127,9 @@ class KernelLedger:
         news = [(loss, total - self.told.get(loss, 0)) for loss, total in totals.items()]
         self.told = totals
         return [(loss, count) for loss, count in news if count]
+
+
+def _left_out(fd: int) -> int:
+    """Runs of a program that the kernel has left out, by its fdinfo."""
+    _, found, after = os.pread(fd, _FDINFO_BYTES, 0).partition(b"recursion_misses:")
+    return int(after.split(maxsplit=1)[0]) if found else 0

@@ -258,3 +258,31 @@ def test_the_others_are_what_the_full_table_did_not_hold():
     maps = LedgerMaps()
     maps.entries[Ledger.COUNTS_FULL_SIGNAL], maps.entries[Ledger.COUNTS_FULL_EXIT] = 6, 7
     assert maps.ledger().others() == (6, 7)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "spare_left_out", "told_by_spare", "lost"),
+    [
+        (5, None, 0, 5),  # no spare
+        (5, 0, 5, 0),  # it told them all
+        (5, 0, 3, 0),  # the other two had nothing to do: it ran each time
+        (5, 1, 3, 1),  # both were left out once, at most
+        (5, 9, 3, 2),  # what the spare told was not lost
+        (0, 9, 0, 0),
+        (3, 1, 5, 0),  # it was ahead of what was read first
+    ],
+)
+def test_of_a_program_with_a_spare_only_what_both_were_left_out_of_is_lost(
+    tmp_path, left_out, spare_left_out, told_by_spare, lost
+):
+    maps = LedgerMaps()
+    maps.entries[Ledger.RECORDED_BY_SPARE_EXEC] = told_by_spare
+    ledger = maps.ledger()
+    for name, misses in (("process_exec", left_out), ("process_exec_spare", spare_left_out)):
+        if misses is not None:
+            path = tmp_path / name
+            path.write_text(f"pos:\t0\nprog_id:\t7\nrecursion_misses:\t{misses}\nverified_insns:\t9\n")
+            ledger._programs[name] = os.open(path, os.O_RDONLY)
+    assert ledger.news() == ([(Loss.KERNEL_MISSED, lost)] if lost else [])
+    assert ledger.read()["missed"] == lost
+    ledger.close()
