@@ -172,13 +172,15 @@ class BpfSource:
         news = loaded.ledger.news()
         events = [Event(now, now + self._wall_ns, Kind.LOST, loss=loss, count=count) for loss, count in news]
         for key, at in list(loaded.gone.items()):
-            cgroup = int.from_bytes(key, "little")
-            if not loaded.counters.gone(cgroup, int.from_bytes(at, "little")):
+            cgroup, removed_ns = int.from_bytes(key, "little"), int.from_bytes(at, "little")
+            if not loaded.counters.gone(cgroup, removed_ns):
                 continue
             loaded.limits.delete(key)  # a signal to a zombie of it may have made it anew
             if loaded.unwanted:
                 loaded.unwanted.discard(cgroup)
-            events.append(Event(now, now + self._wall_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
+            # The table is younger than ``now``: what still happened in the cgroup may be, and must come before.
+            told_ns = max(now, removed_ns)
+            events.append(Event(told_ns, told_ns + self._wall_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
         if now - self._swept_ns > _SWEEP_INTERVAL_NS:
             self._swept_ns = now
             for key, until in list(loaded.stopping.items()):

@@ -57,6 +57,13 @@ def _line(observation):
     return f"{event.time_ns} {event.kind.value} {who}{sender}: {known} {' '.join(yes)} in {workload}"
 
 
+def none_wrong(told):
+    """Fails with all that ``stop_one`` said of many: the text of an assertion would be cut."""
+    __tracebackhide__ = True
+    if any(told):
+        pytest.fail("\n".join(filter(None, told)), pytrace=False)
+
+
 class Bench:
     """``with Bench() as bench: wrong = bench.stop_one("shell-form", "box-1")``."""
 

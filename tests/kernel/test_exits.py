@@ -3,12 +3,16 @@
 import os
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from sigtrace.lab.container import Container
 from sigtrace.lab.process import now_ns
 from sigtrace.model.event import Info, Kind, Result
+from sigtrace.sources.bpf import BpfSource
+from sigtrace.sources.ring import Ring
 
 KILL, TERM, SEGV = signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV
 BOTH = pytest.mark.parametrize("kind", ["init", "ordinary"])
@@ -130,3 +134,30 @@ def test_an_init_that_a_fatal_signal_has_ended_is_still_known_as_one(run, watch)
         assert generate.container_init
         assert generate.result is Result.DELIVERED
         assert target.exit().ns_init
+
+
+def test_nothing_happens_in_a_cgroup_after_it_is_removed(bpf_host, monkeypatch):
+    """A container that lives while a batch is read: after the look at the clock, before the look at what is gone."""
+    read, boxes = Ring.read, []
+
+    def slow_read(ring):
+        if not boxes:
+            with Container(f"gone-{os.getpid()}") as box:
+                box.start(["sleep", "infinity"])
+                box.wait_ready()
+                boxes.append(box.cgroup_id)
+                box.kill(KILL)
+                box.wait()
+        return read(ring)
+
+    with closing(BpfSource()) as source:
+        source.open()
+        monkeypatch.setattr(Ring, "read", slow_read)
+        events = source.read(0).events  # the first looks at what is gone, too
+        monkeypatch.undo()
+        events += source.read(0).events
+    of_it = [e for e in events if boxes[0] in (e.cgroup_id, e.task and e.task.cgroup_id)]
+    of_it.sort(key=lambda event: event.time_ns)
+    assert [e.kind for e in of_it].count(Kind.CGROUP_RMDIR) == 1
+    assert {Kind.EXEC, Kind.SIGNAL_GENERATE, Kind.EXIT} <= {e.kind for e in of_it}
+    assert of_it[-1].kind is Kind.CGROUP_RMDIR

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sigtrace.lab.container import Container
-from tests.kernel.bench import Bench
+from tests.kernel.bench import Bench, none_wrong
 
 #: mode → why its stop escalates
 MODES = {"queue": "dropped", "kill": "dropped", "timers": "slow", "exec": "dropped", "fork": "dropped"}
@@ -68,7 +68,7 @@ def test_a_storm_hides_nothing_of_another_containers_stop(bpf_host, hider, mode)
         until_limited(bench)
         names = [f"beside-{mode}-{os.getpid()}-{i}" for i in range(2 * len(BESIDE))]
         wrong = list(pool.map(bench.stop_one, BESIDE * 2, names))
-    assert not [w for w in wrong if w]
+    none_wrong(wrong)
 
 
 def test_a_signal_just_before_the_end_is_still_told(bpf_host):

@@ -7,34 +7,36 @@ import os
 import random
 import resource
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from sigtrace.lab.container import Container
 from sigtrace.lab.needs import unmet
 from sigtrace.lab.scenarios import SCENARIOS
-from tests.kernel.bench import Bench
+from tests.kernel.bench import Bench, none_wrong
 
 
-def stop_many(count):
+def stop_many(count, workers):
     possible = [name for name, one in SCENARIOS.items() if not unmet(one.needs)]
     names = random.Random(count).choices(possible, k=count)  # the same choice every time
     prefix = f"many-{os.getpid()}-"
-    with Bench() as bench:
-        wrong = [bench.stop_one(name, f"{prefix}{i}", grace_s=0.1) for i, name in enumerate(names)]
+    with Bench() as bench, ThreadPoolExecutor(workers) as pool:
+        none_wrong(list(pool.map(lambda i: bench.stop_one(names[i], f"{prefix}{i}", grace_s=0.1), range(count))))
         ours = bench.shutdowns(prefix)
-        lost = {name: n for name, n in bench.capture.lost().items() if n and not name.startswith("recorded")}
-    assert not [w for w in wrong if w]
+        counts = bench.capture.lost().items()
+    lost = {name: n for name, n in counts if n and not name.startswith(("recorded", "limited"))}
     assert len(ours) == count, "a shutdown was told twice, or of something else"
     assert not lost
 
 
 @pytest.mark.prove
-def test_a_thousand_containers_with_random_ends(bpf_host):
+def test_two_thousand_containers_with_random_ends_twelve_at_once(bpf_host):
+    """So many records come while a batch is read that whatever is told in a wrong order shows."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    stop_many(1000)
+    stop_many(2_000, 12)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"1,000 containers, 1,000 right verdicts; peak RSS grew by {grown} kB")
+    print(f"2,000 containers, 2,000 right verdicts; peak RSS grew by {grown} kB")
 
 
 def test_a_container_of_hundreds_that_leaves_in_order_is_graceful(bpf_host, tmp_path):

@@ -14,7 +14,7 @@ from sigtrace.lab.container import Container
 from sigtrace.lab.needs import unmet
 from sigtrace.lab.scenarios import SCENARIOS
 from sigtrace.model.finding import Finding, Shutdown
-from tests.kernel.bench import Bench
+from tests.kernel.bench import Bench, none_wrong
 
 #: They end in none of the findings; what is busy beside them must not either.
 HEALTHY = [name for name, one in SCENARIOS.items() if not one.expect.findings and not unmet(one.needs)]
@@ -158,7 +158,7 @@ def soak(seconds, defects, folder):
     stopped = [v for v in ours if isinstance(v, Shutdown)]
     lost = [v for v in bench.verdicts.verdicts if isinstance(v, Finding) and v.code == "events-lost"]
     print(f"\n{seconds} s: {len(stopped)} shutdowns, {defects} defects, {number - defects} healthy stops")
-    assert not [w for w in wrong if w]
+    none_wrong(wrong)
     told = [(v.workload.container_name, v.code, v.cause, v.message) for v in findings]
     assert not told, "of the healthy ones"
     assert not lost

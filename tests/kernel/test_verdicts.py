@@ -12,7 +12,7 @@ import pytest
 from sigtrace.lab.container import Container
 from sigtrace.lab.needs import unmet
 from sigtrace.lab.scenarios import SCENARIOS
-from tests.kernel.bench import Bench
+from tests.kernel.bench import Bench, none_wrong
 
 ROOT = Path(__file__).parents[2]
 #: What those are called that are stopped one after the other.
@@ -65,7 +65,7 @@ def all_at_once(bench, label, workers):
     with ThreadPoolExecutor(workers) as pool:
         names = sorted(possible(), key=lambda name: name != "stop-unanswered")  # which takes six seconds
         wrong = list(pool.map(bench.stop_one, names, [f"{label}-{os.getpid()}-{name}" for name in names]))
-    assert not [w for w in wrong if w]
+    none_wrong(wrong)
     assert len(bench.shutdowns(f"{label}-{os.getpid()}-")) == len(possible())
 
 
