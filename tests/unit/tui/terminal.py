@@ -13,6 +13,7 @@ import time
 
 #: The time an end may take (interface: SIGINT and SIGTERM end a command within 2 s), and a slow machine's.
 PATIENCE_S = 20.0
+_END = b"<all was read>"
 #: The terminal becomes its own: closing it sends SIGHUP, unless it was started with nohup.
 _LAUNCH = """
 import fcntl, signal, sys, termios
@@ -66,11 +67,11 @@ class Terminal:
                 except OSError:  # nobody has the other side open any more
                     return
 
-    def until(self, wanted, since=0):
+    def until(self, wanted, since=0, *, ended=False):
         """Waits until it has written that."""
         end = time.monotonic() + PATIENCE_S
         while wanted not in self.written[since:]:
-            if time.monotonic() > end or self.process.poll() is not None:
+            if time.monotonic() > end or (self.process.poll() is not None and not ended):
                 raise AssertionError(f"{wanted!r} was not written; the last: {self.written[-300:]!r}")
             time.sleep(0.005)
         return len(self.written)
@@ -87,8 +88,11 @@ class Terminal:
             os.close(self.master)
 
     def ended(self):
-        """Its status, once it has ended."""
+        """Its status, once it has ended and all that it wrote was read."""
         status = self.process.wait(PATIENCE_S)
+        if not self._closing:
+            os.write(self._slave, _END)  # behind the command's own last words
+            self.until(_END, ended=True)
         assert b"Traceback" not in self.written, self.written
         return status
 

@@ -35,14 +35,16 @@ def test_it_ends_by_itself_when_its_time_is_over():
 
 @pytest.mark.parametrize("end", ["q", signal.SIGTERM])
 def test_it_ends_from_a_page_and_from_the_filter_as_well(end):
-    with Terminal(*REPLAY) as terminal:
-        at = terminal.until(READY)
+    with Terminal(*REPLAY, "--speed", "1000") as terminal:
+        at = terminal.until(b"prefork")
         terminal.type(b"?")
-        terminal.until(b"Columns", at)
+        at = terminal.until(b"Columns", at)
         if end == "q":
             terminal.type(b"q")  # leaves the page
-            terminal.until(b"POD", at)
-            terminal.type(b"/x\x03")
+            at = terminal.until(b"prefork", at)
+            terminal.type(b"/no/fsuch")
+            terminal.until(b"no/fsuch", at)
+            terminal.type(b"\x03")
         else:
             terminal.process.send_signal(end)
         assert terminal.ended() == 0
