@@ -17,7 +17,7 @@ from sigtrace.attribution.runtimes.sockets import given
 from sigtrace.detectors.base import Thresholds
 from sigtrace.detectors.chain import Chain
 from sigtrace.errors import HostError
-from sigtrace.model.event import Kind
+from sigtrace.model.event import Event, Kind
 from sigtrace.model.workload import Workload
 from sigtrace.pipeline import Feed, Pipeline, Recorder
 from sigtrace.sinks.base import Sink
@@ -70,6 +70,8 @@ class Capture:
             )
         self.hierarchy = host.hierarchy
         self._cgroups = Cgroups(host.hierarchy.mount)
+        self._told_gone: set[int] = set()
+        """cgroups of which we read again what happened before we came, and that went before, too"""
         self._runtimes = None if names else Runtimes(given(sockets) if sockets else None)
         self.sinks = sinks
         self._attributor = Attributor(
@@ -77,6 +79,7 @@ class Capture:
             node_name(),
             on_main=self._watch,
             on_stop_signal=self._expect,
+            on_gone=self._gone_before,
             names=names or self._runtimes,
         )
         self.thresholds = thresholds or Thresholds()
@@ -126,6 +129,14 @@ class Capture:
 
     def _expect(self, signo: int) -> None:
         self._source.expect_stop_signal(signo)
+
+    def _gone_before(self, cgroup: int) -> None:
+        """An agent before us was told that it was removed; we are when all that is older has been."""
+        if cgroup not in self._told_gone:
+            self._told_gone.add(cgroup)
+            orderer, now = self.feed.orderer, time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            at_ns = max(self._cgroups.since_ns, orderer.released_ns)
+            orderer.hold(Event(at_ns, time.time_ns() - now + at_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
 
     def __exit__(self, *_: object) -> None:
         self._source.close()

@@ -34,20 +34,25 @@ class Orderer:
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Event]] = []
         self._seq = 0
-        self._released_ns = 0
+        self.released_ns = 0
+        """the time of the youngest that has left"""
         self.late = 0
         """events that came after a younger one had left; they are passed on as they come"""
+
+    def hold(self, event: Event) -> None:
+        """One more, which leaves when it is its turn."""
+        self._seq += 1
+        if event.time_ns < self.released_ns:
+            self.late += 1
+        heapq.heappush(self._heap, (event.time_ns, self._seq, event))
 
     def order(self, batch: Batch) -> Iterator[Event]:
         """The events that nothing older can come before any more."""
         for event in batch.events:
-            self._seq += 1
-            if event.time_ns < self._released_ns:
-                self.late += 1
-            heapq.heappush(self._heap, (event.time_ns, self._seq, event))
+            self.hold(event)
         while self._heap and self._heap[0][0] <= batch.until_ns:
             time_ns, _, event = heapq.heappop(self._heap)
-            self._released_ns = max(self._released_ns, time_ns)
+            self.released_ns = max(self.released_ns, time_ns)
             yield event
 
     @property

@@ -52,16 +52,19 @@ class Attributor:
         *,
         on_main: Callable[[int, int], None] | None = None,
         on_stop_signal: Callable[[int], None] | None = None,
+        on_gone: Callable[[int], None] | None = None,
         names: Names | None = None,
     ) -> None:
         """``on_main``: told (pid, start_ns) of each main process that is no init, for the source to watch.
 
-        ``on_stop_signal``: told of each stop signal that some container declares.
+        ``on_stop_signal``: told of each stop signal that some container declares. ``on_gone``: told of each cgroup that
+        an event is of which happened before we came, as was its removal: nobody else will tell.
         """
         self._cgroups = cgroups
         self._node = node
         self._on_main = on_main
         self._on_stop_signal = on_stop_signal
+        self._on_gone = on_gone
         self._names = names
         self._stop_signals: set[int] = set()
         """those that were told"""
@@ -82,7 +85,7 @@ class Attributor:
         """Attribute one event. Events must come in time order."""
         now, kind = event.time_ns, event.kind
         if kind is _MKDIR:
-            self._cgroups.made(event.cgroup_id, event.cgroup_parent_id, event.cgroup_name)
+            self._cgroups.made(event.cgroup_id, event.cgroup_parent_id, event.cgroup_name, now)
             self._workloads.pop(event.cgroup_id, None)
             self._mains.forget(event.cgroup_id)
             self._cgroups.path(event.cgroup_id, now)  # looks for one whose parent was not known
@@ -96,7 +99,10 @@ class Attributor:
             self._forget(event.cgroup_id)
             self._cgroups.removed(event.cgroup_id)
             removed = self._workloads.pop(event.cgroup_id, None)
-            if self._names is not None and removed and removed.container_id and removed.cgroup_id == event.cgroup_id:
+            own = removed is not None and removed.cgroup_id == event.cgroup_id
+            # Started again it has another cgroup at the same place, made before we were told that this one went.
+            last = removed is not None and self._cgroups.id_of(removed.cgroup or "") in (None, event.cgroup_id)
+            if self._names is not None and removed and removed.container_id and own and last:
                 self._names.gone(removed.container_id)
             return Observation(event, removed)
         task = event.task
@@ -118,6 +124,8 @@ class Attributor:
         if event.zombie and workload and workload.cgroup:
             workload = dataclasses.replace(workload, pids_max=self._cgroups.pids_max(workload.cgroup, now))
         sender = self._workload(event.sender, now)
+        if now < self._cgroups.since_ns and workload and self._on_gone and self._cgroups.is_gone(workload.cgroup_id):
+            self._on_gone(workload.cgroup_id)
         main = self._is_main(event, workload)
         if main and event.sender and not event.ns_init and not event.outside and not _is_same(workload, sender):
             # In a shared PID namespace the cgroup tells, and the kernel may not have heard yet who is to be watched.

@@ -58,6 +58,8 @@ class Cgroups:
         self._gone: OrderedDict[int, None] = OrderedDict()
         self._missed: OrderedDict[int, int] = OrderedDict()
         self._walked_ns = -_WALK_INTERVAL_NS
+        self.since_ns = 0
+        """of the first walk (CLOCK_BOOTTIME): what was made before, and it did not find, is gone"""
         self._limits: dict[str, tuple[int | None, int]] = {}
         self._places: Places | None = None
         self._before: dict[int, str] = {}
@@ -101,12 +103,15 @@ class Cgroups:
                                 todo.append((below, known))
             except OSError:
                 continue  # removed meanwhile
+        if not todo:
+            self.since_ns = self.since_ns or now_ns
         self._before = {}
         for cgroup in before.keys() - self._paths.keys():
             path = self._paths[cgroup] = before[cgroup]
             if before_ids.get(path) == cgroup:
                 self._ids.setdefault(path, cgroup)
-            self.removed(cgroup)
+            if cgroup not in self._gone:
+                self.removed(cgroup)
 
     def _learn_below(self, cgroup: int, above: str) -> None:
         """It has no path of its own."""
@@ -152,8 +157,17 @@ class Cgroups:
         if not namesakes:
             self._namesakes.pop(container_id, None)
 
-    def made(self, cgroup: int, parent: int, name: str) -> None:
-        """A mkdir event. A parent that is unknown leaves the path to the next walk."""
+    def made(self, cgroup: int, parent: int, name: str, now_ns: int) -> None:
+        """A mkdir event of ``now_ns``. A parent that is unknown leaves the path to the next walk.
+
+        An agent before us may have read it, and that it was removed: of that we are told nothing any more.
+        """
+        gone = now_ns < self.since_ns and (cgroup in self._gone or cgroup not in self._paths)
+        self._learn_new(cgroup, parent, name)
+        if gone:
+            self.removed(cgroup)
+
+    def _learn_new(self, cgroup: int, parent: int, name: str) -> None:
         above = self._paths.get(parent)
         if above is None or len(self._paths) >= _WALK_MAX:
             return

@@ -153,9 +153,11 @@ class Containers:
         if is_stage(task) or task.key in container.entries:
             return  # a shell that became its last command: what was asked for counts
         repeated = any(e.task.argv == task.argv for e in container.entries.values())
+        if len(container.entries) >= _ENTRIES_MAX:
+            # A hook that runs for minutes beside probes is neither over nor repeated.
+            entries = container.entries
+            del entries[min(entries, key=lambda key: (entries[key].ended_ns is None, not entries[key].repeated))]
         container.entries[task.key] = Entry(task, event.time_ns, repeated=repeated)
-        if len(container.entries) > _ENTRIES_MAX:
-            container.entries.popitem(last=False)
 
     def _signal(self, container: Container, observation: Observation, task: Task) -> None:
         event, stop = observation.event, container.stop

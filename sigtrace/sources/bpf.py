@@ -6,6 +6,7 @@ Needs CAP_BPF and CAP_PERFMON, kernel BTF and the first PID namespace; attaches 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,8 @@ _LEDGER_INTERVAL_NS: Final = 1_000_000_000
 #: Marks of containers that were stopping are over by themselves; a container may hold the numbers of so many PID
 #: namespaces that there is no room for others' marks.
 _SWEEP_INTERVAL_NS: Final = 30_000_000_000
+#: A main process is to be watched some milliseconds after its exec was read, half a second where names are waited for.
+_EXITED_MAX: Final = 1_024
 _FIRST: Final = bytes(4)
 _YES: Final = b"\x01\0\0\0"
 
@@ -59,6 +62,10 @@ class BpfSource:
         self._until_ns = 0
         self._mains: set[tuple[int, int]] = set()
         """main processes that are no inits"""
+        self._exited: OrderedDict[tuple[int, int], None] = OrderedDict()
+        """the last that exited and were no inits"""
+        self._unwatched = 0
+        """main processes for whom there was no room"""
         self._ancestry = Ancestry()
         self._owned = False
         """the kernel knows the owner of each cgroup"""
@@ -157,7 +164,7 @@ class BpfSource:
         if loaded:
             events += loaded.listings.due(events, now, self._wall_ns)
         for event in events:
-            if event.watched and event.kind is Kind.EXIT and event.task:
+            if event.kind is Kind.EXIT and event.task and not event.ns_init:
                 self._unwatch(event.task.key)
         events += self._housekeeping(now)
         self._until_ns = max(self._until_ns, until)
@@ -280,18 +287,31 @@ class BpfSource:
             return {}
         recorded = zip(("recorded_event", "recorded_life"), loaded.rings, strict=False)
         refused = loaded.listings.cmdlines.refused
-        listings = {"listings_failed": loaded.listings.failed, "argv_refused": refused, "unowned": self._unowned}
-        return {name: ring.produced() for name, ring in recorded} | listings | loaded.ledger.read()
+        ours = {
+            "listings_failed": loaded.listings.failed,
+            "argv_refused": refused,
+            "unowned": self._unowned,
+            "unwatched": self._unwatched,
+        }
+        return {name: ring.produced() for name, ring in recorded} | ours | loaded.ledger.read()
 
     def watch(self, pid: int, start_ns: int) -> None:
         """It is a container's main process, though no init: what it gets, and its end, is never limited away."""
         key = (pid, start_ns)
-        if self._loaded and key not in self._mains and len(self._mains) < self._loaded.watched.max_entries:
-            self._mains.add(key)
-            self._loaded.watched.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
-            self._open_gates()
+        if not self._loaded or key in self._mains or key in self._exited:
+            return
+        if len(self._mains) >= self._loaded.watched.max_entries:
+            self._unwatched += 1
+            return
+        self._mains.add(key)
+        self._loaded.watched.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
+        self._open_gates()
 
     def _unwatch(self, key: tuple[int, int]) -> None:
+        """It has exited; who asks for it only now, for events are held back, is not heard any more."""
+        self._exited[key] = None
+        if len(self._exited) > _EXITED_MAX:
+            self._exited.popitem(last=False)
         if self._loaded and key in self._mains:
             self._mains.remove(key)
             self._loaded.watched.delete(wire.PROCESS_KEY.pack(key[1], key[0], 0))

@@ -39,6 +39,11 @@ def _asks(event: Event, stop_signals: int) -> bool:
     return event.kind is Kind.SIGNAL_GENERATE and main and event.outside and bool(asks)
 
 
+def _after(events: list[Event], now_ns: int) -> int:
+    """The time of a listing: they were read after the look at the clock, and it follows the one that asked for it."""
+    return max([now_ns, *[event.time_ns for event in events]])
+
+
 def _may_pend(event: Event) -> bool:
     return bool(event.blocked or event.stopped or event.frozen or event.ptraced)
 
@@ -97,7 +102,7 @@ class Listings:
         found: list[Event] = []
         if self._asked and (last or now_ns - self._listed_ns >= self._apart_ns):
             asked, self._asked, self._listed_ns = self._asked, {}, now_ns
-            found = self.cmdlines.complete(self._members(asked, now_ns, wall_ns))
+            found = self.cmdlines.complete(self._members(asked, _after(events, now_ns), wall_ns))
         elif self._again and now_ns - self._listed_ns >= self._apart_ns:
             again = {key: task for key, (task, times) in self._again.items() if times[0] <= now_ns}
             for key in again:
@@ -107,7 +112,7 @@ class Listings:
                     del self._again[key]
             if again:
                 self._listed_ns = now_ns
-                found = self._members(again, now_ns, wall_ns)
+                found = self._members(again, _after(events, now_ns), wall_ns)
         if now_ns >= self._census_at_ns:
             found += self._census(now_ns, wall_ns)
         return found
@@ -138,13 +143,13 @@ class Listings:
         argv = self.cmdlines.of([(e.task, e.argv_len) for e in events if e.task and _has_a_say(e)])
         return [with_argv(e, argv.get(e.task.key)) if e.task else e for e in events]
 
-    def _members(self, asked: dict[ProcessKey, Task], now_ns: int, wall_ns: int) -> list[Event]:
+    def _members(self, asked: dict[ProcessKey, Task], at_ns: int, wall_ns: int) -> list[Event]:
         """All of their PID namespaces; where the main process is no init, of its cgroup."""
         namespaces = {task.pidns for task in asked.values() if task.ns_pid == 1}
         cgroups = {task.cgroup_id for task in asked.values() if task.ns_pid != 1}
         began = time.thread_time_ns()  # beside a storm a listing of 1 ms takes 200 ms, and others wait for theirs
         try:
-            return wire.decode_snapshot(self._bpf.iterate(self._all), now_ns, wall_ns, (namespaces, cgroups))
+            return wire.decode_snapshot(self._bpf.iterate(self._all), at_ns, wall_ns, (namespaces, cgroups))
         except OSError:
             self.failed += 1  # costs names, never events
             return []

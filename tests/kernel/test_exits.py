@@ -161,3 +161,16 @@ def test_nothing_happens_in_a_cgroup_after_it_is_removed(bpf_host, monkeypatch):
     assert [e.kind for e in of_it].count(Kind.CGROUP_RMDIR) == 1
     assert {Kind.EXEC, Kind.SIGNAL_GENERATE, Kind.EXIT} <= {e.kind for e in of_it}
     assert of_it[-1].kind is Kind.CGROUP_RMDIR
+
+
+def test_a_main_process_that_ends_before_it_is_watched_takes_no_room(run, watch):
+    """Its exec is held back for some milliseconds; who lives shorter is asked for when it is gone."""
+    with run("ordinary", "pause") as target:
+        target.kill(KILL)
+        target._popen.wait()
+        watch.source.watch(*target.key)  # its exit is in the ring
+        assert target.key in watch.source._mains
+        watch.first(target.key, Kind.EXIT)
+        assert target.key not in watch.source._mains
+        watch.source.watch(*target.key)
+        assert target.key not in watch.source._mains

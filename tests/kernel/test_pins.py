@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sigtrace.agent.unread import Unread
+from sigtrace.capture import Capture
 from sigtrace.errors import HostError
 from sigtrace.lab.scenario import run as run_scenario
 from sigtrace.lab.scenarios import SCENARIOS
@@ -254,3 +255,49 @@ def test_pins_without_their_last_mark_are_half_made(opened, folder, monkeypatch)
     opened().close()
     monkeypatch.undo()
     assert opened().replaced
+
+
+class Seen:
+    """A sink: all that came, in order."""
+
+    def __init__(self):
+        self.observations = []
+
+    def observation(self, observation):
+        self.observations.append(observation)
+
+    def verdict(self, verdict): ...
+    def pass_time(self, now_ns): ...
+    def close(self): ...
+
+    def take_dropped(self):
+        return 0
+
+    def of(self, cgroup):
+        events = [one.event for one in self.observations]
+        return [e for e in events if cgroup in (e.cgroup_id, e.task and e.task.cgroup_id)]
+
+
+def test_what_the_agent_before_was_told_is_gone_is_told_to_the_next_one_behind_its_records(folder, wait_until):
+    """They are read again, and the kernel's table of what is gone has no room for what was told long ago."""
+
+    def capture():
+        return Capture("bpf", BpfOptions(pin=folder), [Seen()])
+
+    with capture() as first:
+        first.begin()
+        cgroup = run_scenario(SCENARIOS["exec-form"]).cgroup_id
+
+        def settled():
+            first.feed.step(0.05)
+            gone = [int.from_bytes(key, "little") for key, _ in first._source._loaded.gone.items()]
+            return first.sinks[0].of(cgroup)[-1:][0].kind is Kind.CGROUP_RMDIR and cgroup not in gone
+
+        wait_until(settled, timeout=60)
+    with capture() as second:
+        second.begin()
+        wait_until(lambda: second.feed.step(0.05) or Kind.CGROUP_RMDIR in {e.kind for e in second.sinks[0].of(cgroup)})
+        kinds = [event.kind for event in second.sinks[0].of(cgroup)]
+        assert {Kind.CGROUP_MKDIR, Kind.EXEC, Kind.EXIT} <= set(kinds)
+        assert kinds.index(Kind.CGROUP_RMDIR) == len(kinds) - 1
+        assert second.lost()["late"] == 0

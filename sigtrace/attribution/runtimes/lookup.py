@@ -142,7 +142,7 @@ class Runtimes:
     def settle_for(self, container_ids: Collection[str], timeout_s: float) -> None:
         """Ask for these and wait, at most so long (s), until each is known or no runtime knows it."""
         for container_id in container_ids:
-            self.prefetch(container_id)
+            self._put(Want(container_id, None, fresh=False))
         end = time.monotonic() + timeout_s
         waiting = set(container_ids)
         while waiting and time.monotonic() < end:

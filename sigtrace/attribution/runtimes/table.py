@@ -80,6 +80,8 @@ class Table:
                 self.evicted += 1
             entry = self.entries[container_id] = Entry(runtime, now)
             self._unknown[container_id] = None
+        elif entry.info is not None and entry.info.main_pid is not None:  # started again, as another process
+            entry.info, entry.merged = replace(entry.info, main_pid=None), None
         entry.stored = now
         entry.gone = None
         self._gone.pop(container_id, None)

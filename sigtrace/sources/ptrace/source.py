@@ -146,16 +146,16 @@ class PtraceSource:
         events = self._take_pending()
         if not events and self._changes:
             self._wait(self._changes, timeout_s)
-        now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-        if now - self._wall_at_ns > _WALL_INTERVAL_NS:
+        began = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        if began - self._wall_at_ns > _WALL_INTERVAL_NS:
             self._measure_wall()
         if self._tracing and self._changes:
-            events += self._news(self._tracing, self._changes, now)
+            events += self._news(self._tracing, self._changes, began)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         events += self._looks(events, now)
         events += self._take_pending()
         self._recorded += len(events)
-        until = now - _HOLD_NS
+        until = began - _HOLD_NS  # what came since, while /proc was read, is not in it
         if (oldest := self._teller.held.oldest_ns()) is not None:
             until = min(until, oldest - 3)
         return Batch(events, until)

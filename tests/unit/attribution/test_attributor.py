@@ -395,6 +395,34 @@ def test_a_runtime_hears_of_a_containers_cgroup_and_of_its_end(cgroups):
     assert names.told[1:] == [("gone", other)]
 
 
+def test_of_what_went_before_us_somebody_is_told(cgroups):
+    """And of nothing else: neither of who lives, nor of what happens since we are here."""
+    told = []
+    attributor = Attributor(cgroups, on_gone=told.append)
+    cgroups.since_ns = 100
+    cgroups.removed(KUBE)
+    for cgroup, at in ((UNIT, 50), (KUBE, 101), (KUBE_SUB, 50), (KUBE, 51)):
+        attributor.observe(event(cgroup, at=at))
+    assert told == [KUBE, KUBE]  # the container's own, also for what lies below
+
+
+def test_a_container_that_is_there_again_is_not_gone(cgroups):
+    """Its old cgroup is told as removed up to a second after its new one was made."""
+    names = Names(lambda w: w)
+    attributor = Attributor(cgroups, names=names)
+    other = "c" * 64
+    for number in (900, 901):
+        made = Event(
+            number, 0, Kind.CGROUP_MKDIR, cgroup_id=number, cgroup_parent_id=1, cgroup_name=f"docker-{other}.scope"
+        )
+        attributor.observe(made)
+        attributor.observe(event(number))
+    attributor.observe(Event(902, 0, Kind.CGROUP_RMDIR, cgroup_id=900))
+    assert names.told == [("began", other, "docker")] * 2
+    attributor.observe(Event(903, 0, Kind.CGROUP_RMDIR, cgroup_id=901))
+    assert names.told[2:] == [("gone", other)]
+
+
 @pytest.mark.parametrize(
     ("cgroup", "levels", "scope"),
     [

@@ -68,25 +68,44 @@ def test_a_hierarchy_that_is_not_there_is_empty(tmp_path):
 
 def test_a_mkdir_record_is_known_below_its_parent(tree):
     cgroups = walked(tree)
-    cgroups.made(111, number(tree / "a"), "new")
-    cgroups.made(112, 111, "newer")
-    cgroups.made(113, number(tree), "top")
+    cgroups.made(111, number(tree / "a"), "new", 9)
+    cgroups.made(112, 111, "newer", 9)
+    cgroups.made(113, number(tree), "top", 9)
     assert [cgroups.path(n, 0) for n in (111, 112, 113)] == ["/a/new", "/a/new/newer", "/top"]
+
+
+def test_one_that_was_made_before_the_first_walk_and_not_found_is_gone(tree):
+    """An agent before us read that it was removed; its other records are read again."""
+    cgroups = Cgroups(str(tree))
+    cgroups.walk(10)
+    cgroups.made(number(tree / "a"), number(tree), "a", 9)
+    cgroups.made(111, number(tree), "old", 9)
+    cgroups.made(112, number(tree), "new", 11)
+    assert [cgroups.is_gone(n) for n in (number(tree / "a"), 111, 112)] == [False, True, False]
+    assert cgroups.path(111, 11) == "/old"
+
+
+def test_where_not_all_was_walked_nobody_is_gone(tree, monkeypatch):
+    monkeypatch.setattr(module, "_WALK_MAX", 1)
+    cgroups = Cgroups(str(tree))
+    cgroups.walk(10)
+    cgroups.made(111, number(tree), "old", 9)
+    assert not cgroups.is_gone(111)
 
 
 def test_a_mkdir_below_one_whose_path_is_another_s_by_now_keeps_its_own(tree):
     cgroups = walked(tree)
-    cgroups.made(111, number(tree), "pod")
+    cgroups.made(111, number(tree), "pod", 9)
     (tree / "pod").mkdir()  # in place of that, before its own record is read
     cgroups.walk(1)
-    cgroups.made(112, 111, "box")
+    cgroups.made(112, 111, "box", 9)
     assert cgroups.path(112, 1) == cgroups.own_path(112) == "/pod/box"
     assert cgroups.id_of("/pod") == number(tree / "pod")
 
 
 def test_a_mkdir_below_an_unknown_parent_waits_for_a_walk(tree):
     cgroups = Cgroups(str(tree))
-    cgroups.made(number(tree / "a/b"), number(tree / "a"), "b")
+    cgroups.made(number(tree / "a/b"), number(tree / "a"), "b", 9)
     assert len(cgroups) == 0
     assert cgroups.path(number(tree / "a/b"), 0) == "/a/b"
 
@@ -95,7 +114,7 @@ def test_what_lies_too_deep_goes_by_what_is_above_it(tree):
     cgroups = walked(tree)
     parent, name = number(tree / "a"), "n" * 250
     for n in range(1000, 3000):
-        cgroups.made(n, parent, name)
+        cgroups.made(n, parent, name, 9)
         parent = n
     deepest = cgroups.path(1003, 0)
     assert deepest == "/a" + f"/{name}" * 4
@@ -103,7 +122,7 @@ def test_what_lies_too_deep_goes_by_what_is_above_it(tree):
     assert cgroups.own_path(1003) == deepest
     assert cgroups.own_path(1004) is None
     assert cgroups.id_of(deepest) == 1003
-    cgroups.made(3000, 2999, "b")  # short again, and still none that the agent could tell from its cousins
+    cgroups.made(3000, 2999, "b", 9)  # short again, and still none that the agent could tell from its cousins
     assert cgroups.path(3000, 0) == deepest
     assert sum(len(path) for path in set(cgroups._paths.values())) < 5_000
 
@@ -128,7 +147,7 @@ def test_of_the_removed_only_the_latest_are_remembered(tree, monkeypatch):
     monkeypatch.setattr(module, "_REMEMBERED", 3)
     cgroups = walked(tree)
     for n in range(1000, 1005):
-        cgroups.made(n, number(tree), f"c{n}")
+        cgroups.made(n, number(tree), f"c{n}", 9)
         cgroups.removed(n)
     assert [cgroups.path(n, 0) is None for n in range(1000, 1005)] == [True, True, False, False, False]
     assert len(cgroups) == 6 + 3
@@ -158,18 +177,18 @@ def test_a_walk_is_bounded(tree, monkeypatch):
 
 def test_an_id_that_is_used_again_has_its_new_path(tree):
     cgroups = walked(tree)
-    cgroups.made(111, number(tree), "old")
+    cgroups.made(111, number(tree), "old", 9)
     cgroups.removed(111)
-    cgroups.made(111, number(tree), "new")
+    cgroups.made(111, number(tree), "new", 9)
     assert cgroups.path(111, 0) == "/new"
 
 
 def test_an_id_that_is_used_again_is_not_forgotten_with_the_old_one(tree, monkeypatch):
     monkeypatch.setattr(module, "_REMEMBERED", 2)
     cgroups = walked(tree)
-    cgroups.made(111, number(tree), "old")
+    cgroups.made(111, number(tree), "old", 9)
     cgroups.removed(111)
-    cgroups.made(111, number(tree), "new")
+    cgroups.made(111, number(tree), "new", 9)
     for n in (1000, 1001, 1002):
         cgroups.removed(n)
     assert cgroups.path(111, 0) == "/new"

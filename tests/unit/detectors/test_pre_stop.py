@@ -125,3 +125,20 @@ def test_what_ended_long_before_the_stop_signal_is_no_hook():
     job = BOX.guest(argv=("backup",))
     steps = [BOX.exec(S, job), BOX.exit(5 * S, exited(0), job), BOX.term(9 * S, **HANDLED), BOX.exit(10 * S, exited(0))]
     assert shutdown_of(steps).pre_stop_s is None
+
+
+@pytest.mark.parametrize("limit_s", [None, 75.0])
+def test_a_hook_that_runs_for_minutes_is_not_pushed_out_by_probes(limit_s):
+    """Readiness is asked for as long as the hook runs."""
+    box = Container(grace_limit_s=limit_s)
+    hook = box.guest(argv=("sh", "-c", "sleep 71"))
+    steps = [box.exec(S, hook)]
+    for n in range(70):
+        probe = box.guest(100 + n, comm="probe", argv=("probe",))
+        steps += [box.exec((2 + n) * S, probe), box.exit((2 + n) * S + MS, exited(0), probe)]
+    if limit_s is None:
+        steps += [box.exit(72 * S, exited(0), hook), box.term(72 * S + MS, **HANDLED), box.exit(73 * S, exited(0))]
+        assert (shutdown_of(*steps).outcome, shutdown_of(*steps).pre_stop_s) == ("graceful", 71.0)
+    else:
+        steps += [box.term(74 * S, **HANDLED), box.kill(76 * S), box.exit(76 * S + MS, KILLED)]
+        assert verdict(*steps) == ("escalated", "pre-stop-overran")

@@ -1,5 +1,6 @@
 """When the kernel is asked to list, what is told of it, and what a refusal costs."""
 
+import dataclasses
 import os
 
 import pytest
@@ -86,6 +87,13 @@ def test_who_lives_with_an_init_that_is_asked_to_end_is_listed_at_once(kernel, s
     events = listings(kernel).due([asks(signo=signo)], 5 * S, WALL)
     assert pids(events) == [100, 101]
     assert {(e.kind, e.time_ns, e.wall_ns) for e in events} == {(Kind.TASK, 5 * S, 5 * S + WALL)}
+
+
+def test_a_listing_comes_after_the_signal_that_asked_for_it(kernel):
+    """Which was read after the look at the clock."""
+    late = dataclasses.replace(asks(), time_ns=5 * S + 50_000)
+    events = listings(kernel).due([late], 5 * S, WALL)
+    assert {(e.time_ns, e.wall_ns) for e in events} == {(5 * S + 50_000, 5 * S + 50_000 + WALL)}
 
 
 def test_of_a_main_process_that_is_no_init_its_cgroup_is_listed(kernel):

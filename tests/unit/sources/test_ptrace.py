@@ -1,12 +1,15 @@
 """The parts of the ptrace source that need no process."""
 
 import errno
+import itertools
 import os
 import shutil
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -333,3 +336,16 @@ def test_of_a_cgroup_that_is_gone_nobody_knows_who_was_at_his_limit(tmp_path, mo
     mark = kills.mark(7)
     assert mark is not None
     assert mark.levels == levels
+
+
+def test_what_comes_while_a_batch_is_made_is_not_promised_to_be_in_it(monkeypatch):
+    """Looking at /proc takes as long as there are programs that began; what was read is of before."""
+    clock = itertools.count(100_000_000_000, 20_000_000)
+    source = PtraceSource()
+    source._pending = [Event(1, 1, Kind.EXEC)]
+    source._teller = SimpleNamespace(held=SimpleNamespace(oldest_ns=lambda: None), wall_ns=0)
+    monkeypatch.setattr(source, "_looks", lambda *_: [])
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _: next(clock))
+    assert source.read(0).until_ns <= 100_000_000_000
+    monkeypatch.undo()
+    source.close()

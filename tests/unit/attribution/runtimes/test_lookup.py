@@ -126,6 +126,23 @@ def test_a_container_that_starts_again_is_asked_for_again(node, wait_until):
     assert runtimes.info(ident(1)).main_pid == 999
 
 
+def test_the_main_process_of_its_last_run_is_none_of_its_next(node, wait_until):
+    """A runtime answers only once the start is over; with the host's PID namespace nothing else tells before."""
+    client = node.client("s")
+    client.known = {ident(1): info(1, main_pid=101)}
+    runtimes = node.runtimes("s").start()
+    runtimes.prefetch(ident(1))
+    asked = workload(1)
+    wait_until(lambda: runtimes.get(asked).main_pid == 101)
+    client.gate.clear()
+    client.known = {ident(1): info(1, main_pid=999)}
+    runtimes.prefetch(ident(1))
+    wait_until(lambda: runtimes.get(asked).main_pid is None)
+    assert runtimes.get(asked).container_name == "c1"
+    client.gate.set()
+    wait_until(lambda: runtimes.get(asked).main_pid == 999)
+
+
 def test_names_return_when_the_socket_does(node, wait_until):
     client = node.client("s")
     runtimes = node.runtimes("s").start()

@@ -67,7 +67,7 @@ def test_one_that_begins_again_is_not_gone_and_keeps_its_names(table):
     table.went(ident(1), 100)
     table.begin(ident(1), None, 200)
     table.sweep(100 + 2 * KEPT_S)
-    assert table.entries[ident(1)].info == info()
+    assert table.entries[ident(1)].info == info(main_pid=None)
 
 
 def test_what_arrives_after_its_end_makes_nothing_alive(table):
