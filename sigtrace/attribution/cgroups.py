@@ -14,8 +14,9 @@ from typing import Final, Protocol
 from sigtrace.attribution.paths import container_around, parse
 from sigtrace.model.text import printable
 
-#: Paths of removed cgroups are remembered for events that are still to come; this many.
-_REMEMBERED: Final = 4096
+#: Paths of removed cgroups are remembered for events that are still to come; this many, some 650 bytes each: a minute of
+#: 2,000 that come and go, where what comes late is a second late.
+_REMEMBERED: Final = 2048
 #: And for an agent that comes after us this many: their last events may not have been told yet.
 _LEFT: Final = 256
 #: Directories a walk looks at, and paths that are kept, at most.
