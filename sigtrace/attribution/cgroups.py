@@ -14,8 +14,8 @@ from typing import Final, Protocol
 from sigtrace.attribution.paths import container_around, parse
 from sigtrace.model.text import printable
 
-#: Paths of removed cgroups are remembered for events that are still to come; this many, some 650 bytes each: a minute of
-#: 2,000 that come and go, where what comes late is a second late.
+#: Paths of removed cgroups are remembered for events that are still to come; this many, some 650 bytes each: a minute
+#: of 2,000 that come and go, and what comes late is a second late.
 _REMEMBERED: Final = 2048
 #: And for an agent that comes after us this many: their last events may not have been told yet.
 _LEFT: Final = 256
