@@ -33,7 +33,7 @@ def cgroup_path(data: bytes) -> None:
     tree._learn(1, "/")
     names = [text.printable(name) for name in data.split(b"/")[:64]]
     for number, name in enumerate(names, 2):
-        tree.made(number, number - 1, name)
+        tree.made(number, number - 1, name, 1)
     path = tree.path(len(names) + 1, 0) or ""
     harmless(path)
     for one in (path, data.decode("utf-8", "surrogateescape")):

@@ -174,7 +174,9 @@ def test_entries_are_bounded_and_a_command_that_entered_before_is_known():
     steps = [BOX.exec(k, BOX.guest(50 + k, argv=("probe",))) for k in range(200)]
     container = fed(steps)
     assert len(container.entries) <= 64
-    assert all(e.repeated for e in container.entries.values())
+    running, *probes = container.entries.values()
+    assert not running.repeated  # the first, which may be a hook that runs for minutes
+    assert all(e.repeated for e in probes)
 
 
 def test_containers_are_bounded(monkeypatch):
