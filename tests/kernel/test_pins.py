@@ -22,6 +22,7 @@ from sigtrace.sources import wire
 from sigtrace.sources.bpf import BpfSource
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.pins import About, leftovers, reading, unpin
+from tests.kernel.test_filters import Kept
 
 BPFFS = Path("/sys/fs/bpf")
 ROUNDS = 20
@@ -257,32 +258,17 @@ def test_pins_without_their_last_mark_are_half_made(opened, folder, monkeypatch)
     assert opened().replaced
 
 
-class Seen:
-    """A sink: all that came, in order."""
-
-    def __init__(self):
-        self.observations = []
-
-    def observation(self, observation):
-        self.observations.append(observation)
-
-    def verdict(self, verdict): ...
-    def pass_time(self, now_ns): ...
-    def close(self): ...
-
-    def take_dropped(self):
-        return 0
-
-    def of(self, cgroup):
-        events = [one.event for one in self.observations]
-        return [e for e in events if cgroup in (e.cgroup_id, e.task and e.task.cgroup_id)]
+def seen_of(capture, cgroup):
+    """What its only sink was shown of a cgroup, in order."""
+    events = [one.event for one in capture.sinks[0].observations]
+    return [e for e in events if cgroup in (e.cgroup_id, e.task and e.task.cgroup_id)]
 
 
 def test_what_the_agent_before_was_told_is_gone_is_told_to_the_next_one_behind_its_records(folder, wait_until):
     """They are read again, and the kernel's table of what is gone has no room for what was told long ago."""
 
     def capture():
-        return Capture("bpf", BpfOptions(pin=folder), [Seen()])
+        return Capture("bpf", BpfOptions(pin=folder), [Kept()])
 
     with capture() as first:
         first.begin()
@@ -291,13 +277,18 @@ def test_what_the_agent_before_was_told_is_gone_is_told_to_the_next_one_behind_i
         def settled():
             first.feed.step(0.05)
             gone = [int.from_bytes(key, "little") for key, _ in first._source._loaded.gone.items()]
-            return first.sinks[0].of(cgroup)[-1:][0].kind is Kind.CGROUP_RMDIR and cgroup not in gone
+            return Kind.CGROUP_RMDIR in {e.kind for e in seen_of(first, cgroup)} and cgroup not in gone
 
         wait_until(settled, timeout=60)
     with capture() as second:
         second.begin()
-        wait_until(lambda: second.feed.step(0.05) or Kind.CGROUP_RMDIR in {e.kind for e in second.sinks[0].of(cgroup)})
-        kinds = [event.kind for event in second.sinks[0].of(cgroup)]
+
+        def told():
+            second.feed.step(0.05)
+            return Kind.CGROUP_RMDIR in {e.kind for e in seen_of(second, cgroup)}
+
+        wait_until(told, timeout=60)
+        kinds = [event.kind for event in seen_of(second, cgroup)]
         assert {Kind.CGROUP_MKDIR, Kind.EXEC, Kind.EXIT} <= set(kinds)
         assert kinds.index(Kind.CGROUP_RMDIR) == len(kinds) - 1
         assert second.lost()["late"] == 0
