@@ -40,7 +40,7 @@ class Containers:
         self._since_ns = 0
         """when the first event happened"""
         self._kills: deque[tuple[Container, Observation]] = deque(maxlen=256)
-        """the kernel's own SIGKILLs, which may be the OOM killer's"""
+        """the kernel's own SIGKILLs of the last moment, which may be the OOM killer's"""
 
     def of(self, observation: Observation) -> Container | None:
         """The container of the observation's task; None for what is no container.
@@ -75,6 +75,8 @@ class Containers:
         """Take in what happens; but for ends, which the detectors are shown first."""
         event, task = observation.event, observation.event.task
         self._since_ns = self._since_ns or event.time_ns
+        while self._kills and event.time_ns - self._kills[0][1].event.time_ns > OOM_NS:
+            self._kills.popleft()  # with all that is known of its container
         if event.kind is Kind.OOM_KILL:
             return self._mark(observation)
         if event.kind is Kind.CGROUP_RMDIR:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from sigtrace.model.event import Event, Kind, Task
@@ -58,8 +59,8 @@ class Listings:
         self._zombies = bpf.attach("snapshot_zombies") if census else None
         self._signalfds = bpf.attach("snapshot_signalfds") if signalfds else None
         self.cmdlines = Cmdlines()
-        self._signalled: dict[tuple[int, int, int], int] = {}
-        """(pid, start, signal) → when it last asked for a listing"""
+        self._signalled: OrderedDict[tuple[int, int, int], int] = OrderedDict()
+        """(pid, start, signal) → when it asked for a listing, of the last second"""
         self._asked: dict[ProcessKey, Task] = {}
         """main processes that were just asked to end: those they live with are to be listed"""
         self._again: dict[ProcessKey, tuple[Task, list[int]]] = {}
@@ -124,12 +125,13 @@ class Listings:
 
     def _is_repeat(self, event: Event, task: Task) -> bool:
         """Whether the same signal had it listed a moment ago: who asks a thousand times a second gets one listing."""
-        key = (*task.key, event.signo)
-        if event.time_ns - self._signalled.get(key, -_REPEAT_NS) < _REPEAT_NS:
+        key, signalled, now_ns = (*task.key, event.signo), self._signalled, event.time_ns
+        if now_ns - signalled.get(key, -_REPEAT_NS) < _REPEAT_NS:
             return True
-        if len(self._signalled) >= _ASKED_MAX:
-            self._signalled.clear()
-        self._signalled[key] = event.time_ns
+        while signalled and (len(signalled) >= _ASKED_MAX or now_ns - next(iter(signalled.values())) >= _REPEAT_NS):
+            signalled.popitem(last=False)
+        signalled[key] = now_ns
+        signalled.move_to_end(key)
         return False
 
     def everything(self, now_ns: int, wall_ns: int) -> list[Event]:
@@ -195,6 +197,8 @@ class Listings:
                 gone = dataclasses.replace(zombie, time_ns=now_ns, wall_ns=now_ns + wall_ns, kind=Kind.REAP)
                 found.append(gone)
         self._told, self._old = seen, old
+        parents = {zombie.parent.key for zombie in seen.values() if zombie.parent}
+        self._argv = {key: argv for key, argv in self._argv.items() if key in parents}
         self._before = set(old) if self._before is None else self._before & set(old)
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import OrderedDict
 from typing import Final
 
 from sigtrace.model.event import Event, Task
@@ -12,8 +13,9 @@ from sigtrace.sources.wire import TEXT_LEN
 
 _TICK_NS: Final = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _ANCESTORS: Final = 6
-#: Parents of senders that are remembered, each with its ancestors' names: some 600 bytes.
-_KNOWN_MAX: Final = 1024
+#: Parents of senders that are remembered, each with its ancestors' names: some 600 bytes. Who sends for many containers
+#: has few parents; each container's own shim is asked for once or twice, and never again when it is gone.
+_KNOWN_MAX: Final = 256
 
 
 def node_name() -> str:
@@ -62,7 +64,8 @@ class Ancestry:
     """comms of a process's ancestors, nearest first, for senders whose record has no room for them."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[str, ...]] = {}
+        self._known: OrderedDict[tuple[int, int], tuple[str, ...]] = OrderedDict()
+        """those that were asked for last"""
 
     def complete(self, event: Event) -> Event:
         """The event with its sender's ancestors as /proc has them a moment later; those that are gone are missing."""
@@ -72,9 +75,11 @@ class Ancestry:
         key = sender.parent_key
         ancestry = self._known.get(key)
         if ancestry is None:
-            if len(self._known) >= _KNOWN_MAX:
-                del self._known[next(iter(self._known))]
             ancestry = self._known[key] = _ancestors(*key)
+            if len(self._known) > _KNOWN_MAX:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
         return dataclasses.replace(event, sender=dataclasses.replace(sender, ancestry=ancestry)) if ancestry else event
 
 

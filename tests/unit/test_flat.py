@@ -75,6 +75,7 @@ class Node:
                 [box.signal(at + 9 * MS, signals.SIGHUP, **DROPPED).event] * 12,
                 [box.exit(at + 9 * MS, SEGFAULT, box.child(k)).event for k in range(3, 8)],
             ][n % 4],
+            *([box.kill(at + 25 * MS, None).event] if n % 10 == 0 else []),  # the OOM killer's, perhaps
             box.exit(at + 30 * MS, exited(n % 3)).event,
             box.reap(at + 31 * MS, worker).event,
             Event(at + 31 * MS, WALL + at, Kind.CGROUP_RMDIR, cgroup_id=1000 + n),

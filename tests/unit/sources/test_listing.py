@@ -71,8 +71,8 @@ def listings(kernel, *, census=False, signalfds=False, zombie_ns=10 * S):
 
 def asks(main=INIT, signo=15, **fields):
     task = Task(main["tgid"], main["start_ns"], ns_pid=main["nspid"], pidns=main["pidns"], cgroup_id=main["cgroup"])
-    defaults = {"outside": True, "container_init": main["nspid"] == 1, "watched": main["nspid"] != 1}
-    return Event(0, 0, Kind.SIGNAL_GENERATE, task, signo=signo, **defaults | fields)
+    defaults = {"time_ns": 0, "outside": True, "container_init": main["nspid"] == 1, "watched": main["nspid"] != 1}
+    return Event(wall_ns=0, kind=Kind.SIGNAL_GENERATE, task=task, signo=signo, **defaults | fields)
 
 
 def pids(events):
@@ -87,6 +87,17 @@ def test_who_lives_with_an_init_that_is_asked_to_end_is_listed_at_once(kernel, s
     events = listings(kernel).due([asks(signo=signo)], 5 * S, WALL)
     assert pids(events) == [100, 101]
     assert {(e.kind, e.time_ns, e.wall_ns) for e in events} == {(Kind.TASK, 5 * S, 5 * S + WALL)}
+
+
+def test_of_who_asked_only_the_last_second_is_kept(kernel):
+    """A node stops thousands of containers a day, and who was asked a minute ago may be asked again."""
+    lists = listings(kernel)
+    for n in range(500):
+        lists.due([asks({**INIT, "tgid": 1000 + n}, time_ns=n * 10 * MS)], n * 10 * MS, WALL)
+    assert len(lists._signalled) == 100
+    assert pids(lists.due([asks(time_ns=5 * S)], 5 * S, WALL)) == [100, 101]
+    assert lists.due([asks(time_ns=5 * S + 999 * MS)], 6 * S, WALL) == []
+    assert pids(lists.due([asks(time_ns=6 * S)], 7 * S, WALL)) == [100, 101]
 
 
 def test_a_listing_comes_after_the_signal_that_asked_for_it(kernel):
@@ -318,3 +329,14 @@ def test_a_parents_argv_is_read_once(kernel, monkeypatch):
     events = listings(kernel, census=True).due([], 5 * S, WALL)
     assert {e.parent.argv for e in events} == {("app",)}
     assert read == [100]
+
+
+def test_the_argv_of_parents_whose_zombies_are_gone_is_forgotten(kernel, monkeypatch):
+    monkeypatch.setattr("sigtrace.sources.cmdlines.argv_of_process", lambda _task, _n: ("app",))
+    found = listings(kernel, census=True)
+    for n in range(20):
+        parent = {**INIT, "tgid": 2000 + n}
+        kernel.zombies = [zombie(n, parent)]
+        told = found.due([], (5 + 2 * n) * S, WALL)
+        assert [e.parent.argv for e in told if e.kind is Kind.TASK] == [("app",)]
+        assert list(found._argv) == [(2000 + n, INIT["start_ns"])]

@@ -130,7 +130,9 @@ def test_no_more_ancestors_are_remembered_than_there_is_room_for():
     ancestry = Ancestry()
     for n in range(5000):
         ancestry.complete(sent_by(Task(2, 2, parent_pid=2**30, parent_start_ns=n)))
-    assert list(ancestry._known) == [(2**30, n) for n in range(5000 - 1024, 5000)], "the oldest give way"
+        ancestry.complete(sent_by(Task(2, 2, parent_pid=2**30, parent_start_ns=0)))
+    last = [(2**30, n) for n in (*range(5000 - 255, 5000), 0)]
+    assert list(ancestry._known) == last, "who was not asked for lately gives way"
 
 
 def test_events_are_not_changed_in_place():
