@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
 from sigtrace.attribution.cgroups import Cgroups
+from sigtrace.attribution.inits import WITH_MAIN, Inits
 from sigtrace.attribution.mains import Mains
 from sigtrace.attribution.paths import PathInfo, container_around, parse, pod_uid_of
 from sigtrace.model.event import Event, Kind, Task
@@ -17,13 +18,10 @@ from sigtrace.model.workload import Observation, OomScope, Workload, WorkloadKin
 _NAMES_NS: Final = 500_000_000
 #: Workloads kept. Far more than a node has; a cgroup that comes back is looked up again.
 _CACHE_MAX: Final = 20_000
-#: Inits that have exited are known so long: a zombie may still get signals and be listed.
-_ENDED_MAX: Final = 1_024
 
 # Looking a member up in its enum takes as long as all else that a comparison does.
 _MKDIR, _RMDIR, _OOM = Kind.CGROUP_MKDIR, Kind.CGROUP_RMDIR, Kind.OOM_KILL
 _EXEC, _TASK, _EXIT = Kind.EXEC, Kind.TASK, Kind.EXIT
-_WITH_MAIN: Final = (WorkloadKind.CONTAINER, WorkloadKind.SANDBOX)
 
 
 class Names(Protocol):
@@ -69,14 +67,7 @@ class Attributor:
         self._stop_signals: set[int] = set()
         """those that were told"""
         self._mains = Mains()
-        self._nested: OrderedDict[tuple[int, int], bool] = OrderedDict()
-        """inits, and whether they began inside a container"""
-        self._ended: deque[tuple[int, int]] = deque()
-        """of these, those that have exited"""
-        self._born: OrderedDict[tuple[int, int], int] = OrderedDict()
-        """inits whose parent lived in their own cgroup, which is no container's: that cgroup"""
-        self._began: OrderedDict[int, int] = OrderedDict()
-        """cgroups in which an init was seen, and when it started"""
+        self._inits = Inits(self._workload_of)
         self._workloads: OrderedDict[int, Workload] = OrderedDict()
         self._containers: OrderedDict[str, None] = OrderedDict()
         """paths of cgroups in which an init of a new PID namespace began, though their names say nothing"""
@@ -107,19 +98,14 @@ class Attributor:
             return Observation(event, removed)
         task = event.task
         if event.ns_init and task is not None:
-            nested = self._nested.get(task.key)
-            if nested is None:
-                nested = self._is_nested(event, task, now)
-            if nested:
+            if self._inits.is_nested(event, task):
                 if event.container_init:
                     event = dataclasses.replace(event, container_init=False)
-            elif event.container_init and (
-                kind is _EXEC or kind is _TASK or self._began.get(task.cgroup_id) != task.start_ns
-            ):
+            elif event.container_init and self._inits.began(event, task):
                 self._init_began(task, now)
                 self._maybe_sandbox(task, now)
             if kind is _EXIT:
-                self._init_ended(task)
+                self._inits.ended(task)
         workload = self._workload(event.task, now)
         if event.zombie and workload and workload.cgroup:
             workload = dataclasses.replace(workload, pids_max=self._cgroups.pids_max(workload.cgroup, now))
@@ -140,12 +126,12 @@ class Attributor:
 
     def _forget(self, cgroup: int) -> None:
         """It is gone, and what was known of it; who lives on is never pushed out by those that come and go."""
-        self._began.pop(cgroup, None)
+        self._inits.forget(cgroup)
         self._containers.pop(self._cgroups.own_path(cgroup) or "", None)
         self._mains.forget(cgroup)
 
     def _is_main(self, event: Event, workload: Workload | None) -> bool:
-        if workload is None or workload.kind not in _WITH_MAIN:
+        if workload is None or workload.kind not in WITH_MAIN:
             return False
         main = self._mains.is_main(event, workload.cgroup_id, workload.main_pid)
         if main and self._on_main and event.task and not event.ns_init and self._is_news(event, workload):
@@ -171,35 +157,9 @@ class Attributor:
             return OomScope.CONTAINER
         return OomScope.POD if pod_uid_of(above) else OomScope.NODE
 
-    def _is_nested(self, event: Event, task: Task, now: int) -> bool:
-        """Whether an init began inside a container: decided once, for its parent may die and an outsider adopt it."""
-        own = self._workload_of(task.cgroup_id, now)
-        if own is None or own.kind not in _WITH_MAIN:
-            # A runtime's stage on its way to its container's cgroup; or a sandbox, which stays. When its parent dies,
-            # an outsider adopts it, and that makes no container of the unit or the session that it runs in.
-            if self._born.get(task.key) == task.cgroup_id:
-                return True
-            if not event.container_init:
-                self._born[task.key] = task.cgroup_id
-                if len(self._born) > _CACHE_MAX:
-                    self._born.popitem(last=False)
-                return False
-        nested = self._nested[task.key] = not event.container_init or self._is_below(task, now)
-        if len(self._nested) > _CACHE_MAX:
-            self._nested.popitem(last=False)
-        return nested
-
-    def _is_below(self, task: Task, now: int) -> bool:
-        """The kernel compares cgroups; an init in a cgroup below its parent's container's is not a container's own."""
-        own, parent = self._workload_of(task.cgroup_id, now), self._workload_of(task.parent_cgroup_id, now)
-        return own is not None and parent is not None and parent.kind in _WITH_MAIN and parent.cgroup == own.cgroup
-
     def _init_began(self, task: Task, now: int) -> None:
-        self._began[task.cgroup_id] = task.start_ns
-        if len(self._began) > _CACHE_MAX:
-            self._began.popitem(last=False)
         known = self._workload_of(task.cgroup_id, now)
-        if known is not None and known.kind in _WITH_MAIN:
+        if known is not None and known.kind in WITH_MAIN:
             return
         path = self._cgroups.path(task.cgroup_id, now)
         if path is None or path == "/":
@@ -211,13 +171,6 @@ class Attributor:
         below = [c for c, w in self._workloads.items() if w.cgroup and (w.cgroup + "/").startswith(path + "/")]
         for cgroup in below:
             del self._workloads[cgroup]
-
-    def _init_ended(self, task: Task) -> None:
-        self._ended.append(task.key)
-        if len(self._ended) > _ENDED_MAX:
-            ended = self._ended.popleft()
-            self._nested.pop(ended, None)
-            self._born.pop(ended, None)
 
     def _maybe_sandbox(self, task: Task, now: int) -> None:
         """A pod's pause container, until a runtime tells: by its name, and only in a pod."""
@@ -296,7 +249,7 @@ class Attributor:
 
     def _named(self, workload: Workload | None) -> Workload | None:
         """With what its runtime tells by now. The one without stays in the table: names come and change."""
-        if self._names is None or workload is None or workload.kind not in _WITH_MAIN:
+        if self._names is None or workload is None or workload.kind not in WITH_MAIN:
             return workload
         workload = self._names.get(workload)
         signo = workload.stop_signal

@@ -6,7 +6,6 @@ Needs CAP_BPF and CAP_PERFMON, kernel BTF and the first PID namespace; attaches 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -16,8 +15,9 @@ from sigtrace.model.hierarchy import Hierarchy
 from sigtrace.sources import ahead, wire
 from sigtrace.sources._libbpf import LibbpfError, Library
 from sigtrace.sources.base import Batch, Counts
-from sigtrace.sources.budgets import charge
+from sigtrace.sources.choices import Choices
 from sigtrace.sources.counters import Counters
+from sigtrace.sources.housekeeping import Housekeeping
 from sigtrace.sources.loaded import Loaded
 from sigtrace.sources.options import BpfOptions
 from sigtrace.sources.places import Places
@@ -32,14 +32,6 @@ if TYPE_CHECKING:
 #: From taking the time of a record to its place in the ring is microseconds, unless that CPU is taken away meanwhile.
 _HOLD_NS: Final = 5_000_000
 _WALL_INTERVAL_NS: Final = 10_000_000_000
-_LEDGER_INTERVAL_NS: Final = 1_000_000_000
-#: Marks of containers that were stopping are over by themselves; a container may hold the numbers of so many PID
-#: namespaces that there is no room for others' marks.
-_SWEEP_INTERVAL_NS: Final = 30_000_000_000
-#: A main process is to be watched some milliseconds after its exec was read, half a second where names are waited for.
-_EXITED_MAX: Final = 1_024
-_FIRST: Final = bytes(4)
-_YES: Final = b"\x01\0\0\0"
 
 
 class BpfSource:
@@ -52,25 +44,15 @@ class BpfSource:
     def __init__(self, options: BpfOptions | None = None) -> None:
         self._options = options or BpfOptions()
         self._loaded: Loaded | None = None
+        self._choices: Choices | None = None
+        self._housekeeping: Housekeeping | None = None
         self._waiting = Waiting()
         self._wall_ns = 0
         self._wall_at_ns = 0
-        self._ledger_at_ns = 0
-        self._swept_ns = 0
         self._hierarchy: Hierarchy | None = None
         self._pending: list[Event] = []
         self._until_ns = 0
-        self._mains: set[tuple[int, int]] = set()
-        """main processes that are no inits"""
-        self._exited: OrderedDict[tuple[int, int], None] = OrderedDict()
-        """the last that exited and were no inits"""
-        self._unwatched = 0
-        """main processes for whom there was no room"""
         self._ancestry = Ancestry()
-        self._owned = False
-        """the kernel knows the owner of each cgroup"""
-        self._unowned = 0
-        """for whom there was no room"""
         self.resumed_ns = 0
         """pinned and found running: up to here (CLOCK_BOOTTIME) an agent before us had told everything"""
         self.since_ns = 0
@@ -115,26 +97,19 @@ class BpfSource:
 
     def _load(self) -> None:
         self._loaded = loaded = self._make()
+        self._choices, self._housekeeping = Choices(loaded), Housekeeping(loaded)
         for ring in loaded.rings:
             self._waiting.register(ring.fd)
         self.since_ns = loaded.since_ns or time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if loaded.resumed:
             self.resumed_ns = loaded.resumed.until_ns
-            # Which stop signals containers declare: names come late, and until then the kernel must not forget it.
-            if gate := loaded.gates.lookup(_FIRST):
-                asks, _, owned = wire.GATE.unpack(gate)
-                loaded.listings.stop_signals |= asks
-                self._owned = bool(owned)
-            for key, _ in loaded.watched.items():  # noqa: PERF102 -- a map of the kernel, no dict
-                start_ns, pid, _ = wire.PROCESS_KEY.unpack(key)
-                self._mains.add((pid, start_ns))
 
     def close(self) -> None:
         """Detaches and unloads; what is pinned goes on."""
         self._waiting.close()
         if self._loaded:
             self._loaded.close()
-            self._loaded = None
+            self._loaded = self._choices = self._housekeeping = None
 
     # ---- reading
 
@@ -163,41 +138,14 @@ class BpfSource:
         self._waiting.came(len(raw))
         if loaded:
             events += loaded.listings.due(events, now, self._wall_ns)
-        for event in events:
-            if event.kind is Kind.EXIT and event.task and not event.ns_init:
-                self._unwatch(event.task.key)
-        events += self._housekeeping(now)
+        if choices := self._choices:
+            for event in events:
+                if event.kind is Kind.EXIT and event.task and not event.ns_init:
+                    choices.exited(*event.task.key)
+        if self._housekeeping:
+            events += self._housekeeping.due(now, self._wall_ns, self._until_ns)
         self._until_ns = max(self._until_ns, until)
         return Batch(events, self._until_ns)
-
-    def _housekeeping(self, now: int) -> list[Event]:
-        """Once a second: losses become events, and removed cgroups give back their counters."""
-        loaded = self._loaded
-        if now - self._ledger_at_ns < _LEDGER_INTERVAL_NS or not loaded or not loaded.counters:
-            return []
-        self._ledger_at_ns = now
-        news = loaded.ledger.news()
-        events = [Event(now, now + self._wall_ns, Kind.LOST, loss=loss, count=count) for loss, count in news]
-        for key, at in list(loaded.gone.items()):
-            cgroup, removed_ns = int.from_bytes(key, "little"), int.from_bytes(at, "little")
-            if not loaded.counters.gone(cgroup, removed_ns):
-                continue
-            loaded.limits.delete(key)  # a signal to a zombie of it may have made it anew
-            if loaded.unwanted:
-                loaded.unwanted.discard(cgroup)
-            # The table is younger than ``now``: what still happened in the cgroup may be, and must come before.
-            told_ns = max(now, removed_ns)
-            events.append(Event(told_ns, told_ns + self._wall_ns, Kind.CGROUP_RMDIR, cgroup_id=cgroup))
-        if now - self._swept_ns > _SWEEP_INTERVAL_NS:
-            self._swept_ns = now
-            for key, until in list(loaded.stopping.items()):
-                if int.from_bytes(until, "little") < now:
-                    loaded.stopping.delete(key)
-        loaded.counters.give_back(now)
-        for cgroup in loaded.counters.take_settled():
-            loaded.gone.delete(cgroup.to_bytes(8, "little"))
-        loaded.note_told(self._until_ns)
-        return events
 
     def _wait(self, timeout_s: float) -> None:
         loaded = self._loaded
@@ -231,7 +179,8 @@ class BpfSource:
         self._waiting.rest()
         while time.monotonic() < end and any(ring.waiting() for ring in loaded.rings):
             yield self.read(0)
-        self._ledger_at_ns = 0
+        if self._housekeeping:
+            self._housekeeping.done_ns = 0
         batch = self.read(0)
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         if (left := sum(ring.waiting() for ring in loaded.rings)) and not loaded.pinned:
@@ -249,7 +198,7 @@ class BpfSource:
             return []
         return self._loaded.listings.everything(time.clock_gettime_ns(time.CLOCK_BOOTTIME), self._wall_ns)
 
-    # ---- counters and choices
+    # ---- counters
 
     @property
     def counters(self) -> Counters | None:
@@ -275,70 +224,47 @@ class BpfSource:
         """What removed cgroups counted to their end, since the last call; signals and exits only."""
         return self.counters.take_given() if self.counters else Counts()
 
-    def leave_out(self, cgroup: int, unwanted: bool) -> None:
-        """With ``BpfOptions.filtered``: what concerns nobody but such cgroups is not told."""
-        if self._loaded and (table := self._loaded.unwanted):
-            (table.add if unwanted else table.discard)(cgroup)
-
     def ledger(self) -> dict[str, int]:
         """The kernel's ledger by name: recorded, limited, and what found no room."""
-        loaded = self._loaded
-        if not loaded:
+        loaded, choices = self._loaded, self._choices
+        if not loaded or not choices:
             return {}
         recorded = zip(("recorded_event", "recorded_life"), loaded.rings, strict=False)
         refused = loaded.listings.cmdlines.refused
         ours = {
             "listings_failed": loaded.listings.failed,
             "argv_refused": refused,
-            "unowned": self._unowned,
-            "unwatched": self._unwatched,
+            "unowned": choices.unowned,
+            "unwatched": choices.unwatched,
         }
         return {name: ring.produced() for name, ring in recorded} | ours | loaded.ledger.read()
 
-    def watch(self, pid: int, start_ns: int) -> None:
-        """It is a container's main process, though no init: what it gets, and its end, is never limited away."""
-        key = (pid, start_ns)
-        if not self._loaded or key in self._mains or key in self._exited:
-            return
-        if len(self._mains) >= self._loaded.watched.max_entries:
-            self._unwatched += 1
-            return
-        self._mains.add(key)
-        self._loaded.watched.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
-        self._open_gates()
+    # ---- choices
 
-    def _unwatch(self, key: tuple[int, int]) -> None:
-        """It has exited; who asks for it only now, for events are held back, is not heard any more."""
-        self._exited[key] = None
-        if len(self._exited) > _EXITED_MAX:
-            self._exited.popitem(last=False)
-        if self._loaded and key in self._mains:
-            self._mains.remove(key)
-            self._loaded.watched.delete(wire.PROCESS_KEY.pack(key[1], key[0], 0))
-            self._open_gates()
+    def watch(self, pid: int, start_ns: int) -> None:
+        """It is a container's main process, though no init."""
+        if self._choices:
+            self._choices.watch(pid, start_ns)
 
     def expect_stop_signal(self, signo: int) -> None:
         """Some container declares it as its stop signal."""
-        if self._loaded and not self._loaded.listings.stop_signals >> (signo - 1) & 1:
-            self._loaded.listings.stop_signals |= 1 << (signo - 1)
-            self._open_gates()
-
-    def _open_gates(self) -> None:
-        if loaded := self._loaded:
-            gate = wire.GATE.pack(loaded.listings.stop_signals, bool(self._mains), self._owned)
-            loaded.gates.update(_FIRST, gate)
+        if self._choices:
+            self._choices.expect_stop_signal(signo)
 
     def charge(self, owners: Iterable[tuple[int, int, bool]]) -> None:
-        """From here on the kernel keeps that up, and gives no budget to what it does not know."""
-        if self._loaded:
-            self._unowned += charge(self._loaded.limits, self._loaded.payers, owners)
-            self._owned = True
-            self._open_gates()
+        """Whose budget it takes to tell of each cgroup."""
+        if self._choices:
+            self._choices.charge(owners)
 
     def follow(self, pid: int, start_ns: int) -> None:
         """Tell of this process (and of its descendants, if so opened)."""
-        if self._loaded:
-            self._loaded.followed.update(wire.PROCESS_KEY.pack(start_ns, pid, 0), _YES)
+        if self._choices:
+            self._choices.follow(pid, start_ns)
+
+    def leave_out(self, cgroup: int, unwanted: bool) -> None:
+        """With ``BpfOptions.filtered``: what concerns nobody but such cgroups is not told."""
+        if self._choices:
+            self._choices.leave_out(cgroup, unwanted)
 
 
 def probe() -> None:

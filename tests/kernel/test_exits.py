@@ -169,8 +169,8 @@ def test_a_main_process_that_ends_before_it_is_watched_takes_no_room(run, watch)
         target.kill(KILL)
         target._popen.wait()
         watch.source.watch(*target.key)  # its exit is in the ring
-        assert target.key in watch.source._mains
+        assert target.key in watch.source._choices._mains
         watch.first(target.key, Kind.EXIT)
-        assert target.key not in watch.source._mains
+        assert target.key not in watch.source._choices._mains
         watch.source.watch(*target.key)
-        assert target.key not in watch.source._mains
+        assert target.key not in watch.source._choices._mains

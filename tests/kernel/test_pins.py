@@ -246,7 +246,7 @@ def test_rings_that_ran_full_while_nobody_read_give_a_gap_with_its_time(opened):
 
 
 def first_losses(source):
-    source._ledger_at_ns = 0
+    source._housekeeping.done_ns = 0
     return read_all(source)
 
 

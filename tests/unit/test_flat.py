@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from sigtrace.attribution import attributor, cgroups
+from sigtrace.attribution import cgroups, inits
 from sigtrace.attribution.attributor import Attributor
 from sigtrace.attribution.cgroups import Cgroups
 from sigtrace.detectors.chain import Chain
@@ -53,7 +53,7 @@ class Node:
         self.pipeline.feed(self.attributor.observe(event))
 
     def live(self, n):
-        """One of four kinds, from its cgroup to the end of that."""
+        """One of five kinds, from its cgroup to the end of that."""
         at = n * S // _RATE
         box = Container(n)
         worker, guest, nested = box.child(1), box.guest(), box.nested()
@@ -99,7 +99,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     monkeypatch.setattr(cgroups, "_REMEMBERED", 256)
-    monkeypatch.setattr(attributor, "_ENDED_MAX", 64)
+    monkeypatch.setattr(inits, "_ENDED_MAX", 64)
     monkeypatch.setattr(aggregate, "_GONE_MAX", 100)
     return Node(tmp_path)
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from sigtrace.attribution import attributor as module
+from sigtrace.attribution import inits
 from sigtrace.attribution.attributor import Attributor
 from sigtrace.attribution.cgroups import Cgroups
 from sigtrace.model.event import Event, Kind, Task
@@ -521,11 +522,11 @@ def test_whoever_lives_on_is_not_pushed_out_by_those_that_come_and_go(attributor
         attributor.observe(mkdir(n, UNIT, f"box-{n}"))
         attributor.observe(event(n, UNIT, init=True))
         attributor.observe(Event(0, 0, Kind.CGROUP_RMDIR, cgroup_id=n))
-    assert len(attributor._began) == len(attributor._containers) == len(attributor._mains._mains) == 0
+    assert len(attributor._inits._began) == len(attributor._containers) == len(attributor._mains._mains) == 0
 
 
 def test_of_inits_that_have_exited_only_the_last_are_known_and_who_lives_stays_nested(attributor, monkeypatch):
-    monkeypatch.setattr(module, "_ENDED_MAX", 10)
+    monkeypatch.setattr(inits, "_ENDED_MAX", 10)
     attributor.observe(event(KUBE, init=True))
 
     def nested(n, kind, parent=KUBE):
@@ -536,7 +537,7 @@ def test_of_inits_that_have_exited_only_the_last_are_known_and_who_lives_stays_n
     for n in range(200, 300):
         nested(n, Kind.EXEC)
         nested(n, Kind.EXIT)
-    assert len(attributor._nested) == 2 + 10
+    assert len(attributor._inits._nested) == 2 + 10
     assert not nested(299, Kind.SIGNAL_GENERATE, parent=ROOT)  # its parent has died, and it is a zombie
     assert not nested(100, Kind.SIGNAL_GENERATE, parent=ROOT)
 
