@@ -10,6 +10,7 @@ Exit status: 0 every verdict was right and nothing grew; 1 not so; 2 wrong usage
 import argparse
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -33,7 +34,7 @@ from sigtrace.lab.process import state_of, until
 
 #: 5,000 in a quarter of an hour, 6,680 in 20 minutes.
 _STOPS_A_MINUTE = 334
-#: Containers at a time, and as many names: as in a cluster, the next one has the name of one that is gone.
+#: Containers at a time.
 _AT_A_TIME = 40
 _SAMPLE_S, _SCRAPE_S = 5.0, 10.0
 #: After the last stop: for the last verdicts, and for findings that come after a shutdown.
@@ -62,7 +63,8 @@ class Soak:
         self.counted = 0.0
         """shutdowns, by the agent's metrics"""
         self.began = time.monotonic()
-        self._names = [f"web-{n}" for n in range(_AT_A_TIME)]
+        self._names: set[str] = set()
+        """of containers that are there"""
         self._room = asyncio.Semaphore(_AT_A_TIME)
 
     @property
@@ -112,8 +114,17 @@ class Soak:
 
     # ---- a stop
 
+    def _name(self, case: Case) -> str:
+        """As in a cluster: the next one of its kind has the name of one that is gone, and its fate.
+
+        With names for all kinds there would be new series to the end, as each name comes to each fate, and memory
+        that rises with them would hide what nobody needs.
+        """
+        return next(name for n in itertools.count() if (name := f"{case.name}-{n}") not in self._names)
+
     async def _stop(self, number: int, case: Case, live_s: float) -> None:
-        name = self._names.pop()
+        name = self._name(case)
+        self._names.add(name)
         try:
             box = await self.factory.start(name, case.argv, case.memory_bytes)
             await self.factory.wait(box, box.up, "up")
@@ -124,7 +135,7 @@ class Soak:
             self._note(number, case, box)
             await asyncio.to_thread(self.factory.forget, box)
         finally:
-            self._names.insert(0, name)
+            self._names.remove(name)
             self._room.release()
 
     async def _act(self, case: Case, box: Box) -> None:
