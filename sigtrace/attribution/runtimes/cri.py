@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -19,7 +20,7 @@ TIMEOUT_S: Final = 2.0
 #: Bytes of one answer. A list has about 2 KB a container.
 _ANSWER_MAX: Final = 16 << 20
 #: Pods and images whose details are kept: they serve several containers.
-_PODS_MAX: Final = 1_000
+_PODS_MAX: Final = 500
 
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", _ANSWER_MAX),
@@ -165,7 +166,8 @@ class _RefusedError(NoAnswer):
 def _keep(cache: dict[str, T], key: str, value: T) -> None:
     """By several threads: each step is one operation, and to lose an entry is no loss."""
     if len(cache) >= _PODS_MAX:
-        cache.clear()
+        with contextlib.suppress(StopIteration, RuntimeError):  # another thread was there
+            cache.pop(next(iter(cache)), None)
     cache[key] = value
 
 

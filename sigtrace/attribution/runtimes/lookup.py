@@ -163,8 +163,11 @@ class Runtimes:
         self._put(Gone(container_id))
 
     def _miss(self, container_id: str, runtime: str | None) -> None:
-        if container_id not in self._missed and self._put(Want(container_id, runtime, fresh=False)):
-            self._missed.add(container_id)
+        if container_id in self._missed:
+            return
+        self._missed.add(container_id)  # before: the other thread takes it out
+        if not self._put(Want(container_id, runtime, fresh=False)):
+            self._missed.discard(container_id)
 
     def _put(self, message: Want | Gone) -> bool:
         if self._inbox.qsize() >= _QUEUE_MAX:

@@ -46,8 +46,10 @@ class Questions:
         if question is not None:
             if question.due is None:
                 question.anew = True
-            elif urgent:
+            elif urgent and question.due > now:
                 self._plan(container_id, _Question(now))
+            elif urgent:  # due already, perhaps for hours: nobody takes it while the socket can't be connected
+                question.tries = question.breaks = 0
             return True
         if len(self) >= MAX:
             return False

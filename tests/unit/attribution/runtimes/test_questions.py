@@ -84,6 +84,14 @@ def test_wanting_it_again_begins_the_count_anew(questions):
     assert questions.wait(0) == pytest.approx(AGAIN_S[0])
 
 
+def test_one_that_nobody_takes_for_hours_is_planned_once(questions):
+    """The socket can't be connected, and each event asks again."""
+    for now in range(1000):
+        assert questions.add("a", now)
+    assert len(questions._order) == 1
+    assert taken(questions, 1000) == ["a"]
+
+
 def test_one_that_breaks_is_dropped_after_some_tries(questions):
     questions.add("a", 0)
     ends = []
