@@ -23,6 +23,11 @@ _ENDED_MAX: Final = 1_000
 #: What is still told of a container whose cgroup was removed comes within this time.
 _GONE_NS: Final = 60_000_000_000
 _MEMBERS_MAX: Final = 2_048
+#: Who was sent a fatal signal so long ago and was not met again has most probably gone: an exit with 0 has no record.
+_SENT_NS: Final = 600_000_000_000
+_SWEPT_FROM: Final = 64
+#: What is judged by others' ends comes within two seconds of them.
+_DEATH_NS: Final = 10_000_000_000
 _ENTRIES_MAX: Final = 64
 #: Keeps nothing; an empty deque of its own would take 760 bytes.
 _NONE: Final[deque[Any]] = deque(maxlen=0)
@@ -141,6 +146,8 @@ class Containers:
             container.main_is_init = event.ns_init
         member = container.members.get(task.key)
         if member is None:
+            if len(container.members) >= max(container.sweep_at, _SWEPT_FROM) and not container.stopping(event.time_ns):
+                self._sweep(container, event.time_ns)
             if len(container.members) >= _MEMBERS_MAX:  # ordinary exits are not told: the oldest has long gone
                 oldest = next(m for m in container.members.values() if not container.is_main(m.task))
                 del container.members[oldest.task.key]
@@ -149,6 +156,16 @@ class Containers:
         elif task.argv or (member.task.comm != task.comm and not member.task.argv):
             member.task = task
         member.seen_ns = event.time_ns
+
+    @staticmethod
+    def _sweep(container: Container, now_ns: int) -> None:
+        """Forgets whom a fatal signal reached long ago. Who lives on all the same is met again at a stop's listing."""
+        members = container.members
+        for key, member in list(members.items()):
+            reached = member.sent is not None and not member.sent.event.blocked
+            if reached and member.seen_ns + _SENT_NS < now_ns and not container.is_main(member.task):
+                del members[key]
+        container.sweep_at = 2 * len(members)
 
     @staticmethod
     def _enter(container: Container, event: Event, task: Task) -> None:
@@ -239,7 +256,10 @@ class Containers:
             if entry := container.entries.get(task.key):
                 entry.ended_ns = event.time_ns
             if not observation.main and event.wait_status and event.wait_status.code:
-                container.deaths.append(observation)
+                deaths = container.deaths
+                while deaths and container.exit is None and deaths[0].event.time_ns + _DEATH_NS < event.time_ns:
+                    deaths.popleft()
+                deaths.append(observation)
 
 
 def _with_victim(mark: Observation, kill: Observation) -> Observation:

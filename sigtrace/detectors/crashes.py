@@ -68,6 +68,8 @@ class Crashes:
         self._loops: dict[_Key, _Loop] = {}
         self._names: Counter[int] = Counter()
         """loops of each container"""
+        self._sweeps = False
+        """a timer for it is set"""
 
     def feed(self, observation: Observation) -> Iterable[Finding]:
         """Take in one observation."""
@@ -93,6 +95,7 @@ class Crashes:
                 self._forget(next(iter(self._loops)))
             loop = self._loops[key] = _Loop(event.parent)
             self._names[key[0]] += 1
+            self._sweep_later(event.time_ns)
         while loop.crashes and event.time_ns - loop.crashes[0].event.time_ns > self._window_ns:
             loop.crashes.popleft()
         loop.crashes.append(observation)
@@ -113,11 +116,20 @@ class Crashes:
         key = (container, parent, comm)
         if key in self._loops or self._names[container] < _NAMES_MAX:
             return key
-        for old in [k for k in self._loops if k[0] == container]:
-            loop = self._loops[old]
-            if not loop.told and loop.held is None and event.time_ns - loop.crashes[-1].event.time_ns > self._window_ns:
-                self._forget(old)
+        self._sweep([k for k in self._loops if k[0] == container], event.time_ns)
         return key if self._names[container] < _NAMES_MAX else (container, *_OTHERS)
+
+    def _sweep(self, keys: Iterable[_Key], now_ns: int) -> None:
+        """Forgets what became no loop; one that did has a timer of its own."""
+        for key in keys:
+            loop = self._loops[key]
+            if not loop.told and loop.held is None and now_ns - loop.crashes[-1].event.time_ns > self._window_ns:
+                self._forget(key)
+
+    def _sweep_later(self, now_ns: int) -> None:
+        if not self._sweeps and self._loops:
+            self._sweeps = True
+            self._timers.at(now_ns + self._window_ns, self, None)
 
     def _forget(self, key: _Key) -> _Loop:
         self._names[key[0]] -= 1
@@ -153,7 +165,12 @@ class Crashes:
                 yield self._alone(container, held)
 
     def due(self, token: Any, now_ns: int) -> Iterable[Finding]:
-        """It made no loop so far, or its loop has ended."""
+        """It made no loop so far, or its loop has ended; None: all are looked at."""
+        if token is None:
+            self._sweep(list(self._loops), now_ns)
+            self._sweeps = False
+            self._sweep_later(now_ns)
+            return
         loop = self._loops.get(token)
         if loop is None or not loop.crashes:
             return

@@ -20,6 +20,8 @@ SCOPE_NS: Final = 500_000_000
 #: What runtimes end a pause container with.
 _ENDING: Final = (signals.SIGINT, signals.SIGQUIT, signals.SIGKILL, signals.SIGTERM)
 _PODS_MAX: Final = 10_000
+#: So long after its sandbox has exited nothing more of a pod ends.
+_GONE_NS: Final = 60_000_000_000
 
 
 class Pods:
@@ -28,6 +30,8 @@ class Pods:
     def __init__(self, containers: Containers) -> None:
         self._containers = containers
         self._going: OrderedDict[str, bool] = OrderedDict()
+        self._gone: OrderedDict[str, int] = OrderedDict()
+        """when sandboxes exited, the oldest first"""
 
     def note(self, sandbox: Observation) -> None:
         """Something happened to a pod's sandbox; it is asked to end only when all of the pod goes."""
@@ -37,6 +41,12 @@ class Pods:
         asks = event.kind is Kind.SIGNAL_GENERATE and event.outside and event.signo in _ENDING
         begins = event.kind is Kind.EXEC  # a sandbox in place of one that had gone
         self._going[uid] = not begins and (event.kind is Kind.EXIT or asks or self._going.get(uid, False))
+        if event.kind is Kind.EXIT:
+            self._gone[uid] = event.time_ns
+        elif begins:
+            self._gone.pop(uid, None)
+        while self._gone and next(iter(self._gone.values())) + _GONE_NS < event.time_ns:
+            self._going.pop(self._gone.popitem(last=False)[0], None)
         if len(self._going) > _PODS_MAX:
             self._going.popitem(last=False)
 

@@ -88,6 +88,33 @@ def test_so_is_one_whose_story_is_told():
     assert containers.of(BOX.exec(3, INIT)).main is None
 
 
+def test_who_was_told_to_end_long_ago_is_forgotten_and_who_was_not_stays():
+    """php-fpm ends idle children by SIGQUIT: they exit with 0, of which there is no record."""
+    containers, lives = Containers(), BOX.child(1)
+    steps = [
+        BOX.exec(1, INIT),
+        BOX.term(2),
+        BOX.exec(3, lives),
+        BOX.signal(4, signals.SIGQUIT, task=BOX.child(2), **BLOCKED),
+    ]
+    steps += [BOX.signal(n * 10 * S, signals.SIGQUIT, task=BOX.child(10 + n), **HANDLED) for n in range(60, 1060)]
+    for observation in flat(*steps):
+        containers.feed(observation)
+    (container,) = containers
+    assert len(container.members) <= 2 * 64
+    assert {INIT.key, lives.key, BOX.child(2).key, BOX.child(10 + 1059).key} <= set(container.members)
+
+
+def test_of_others_ends_only_those_that_may_still_explain_something_are_kept():
+    """A probe that fails each ten seconds."""
+    container = fed(
+        BOX.exec(1, INIT),
+        *[BOX.exit(n * 5 * S, exited(1), BOX.child(n)) for n in range(2, 100)],
+        BOX.exit(500 * S, exited(1)),
+    )
+    assert [death.event.time_ns // S for death in container.deaths] == [485, 490, 495]
+
+
 # ---- the main process and its argv
 
 

@@ -309,6 +309,19 @@ def test_names_that_crashed_long_ago_make_room_for_others():
     assert {f.subject.comm for f in found} >= {"new-0", "new-1", "new-2"}
 
 
+def test_what_made_no_loop_is_forgotten():
+    chain = Chain()
+    (detector,) = [d for d in chain._detectors if type(d).__name__ == "Crashes"]
+    for n in range(1, 100):
+        box = Container(n)
+        run(chain, box.exit(n * S, SEGFAULT, box.child(start_ns=n)), until=n * S)
+    assert len(detector._loops) == 99
+    run(chain, until=2400 * S)
+    assert not detector._loops
+    assert not detector._names
+    assert chain.deadline() is None
+
+
 def test_of_many_loops_a_bounded_number_is_remembered():
     chain = Chain()
     for n in range(1, 2500):

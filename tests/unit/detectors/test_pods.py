@@ -82,6 +82,14 @@ def test_a_sandbox_in_place_of_another_begins_anew():
     assert scope_of(WEB, *steps, stops(WEB, 5 * S), until=20 * S) == "container"
 
 
+def test_pods_that_come_and_go_are_forgotten():
+    chain = Chain()
+    for n in range(100):
+        pause = Container(n + 1, kind=WorkloadKind.SANDBOX, pod="job", namespace="default", pod_uid=f"uid-{n}")
+        run(chain, pause.exec(n * S, pause.init), pause.exit(n * S + MS, exited(0)), until=n * S)
+    assert len(chain._shutdowns._pods._going) == len(chain._shutdowns._pods._gone) == 61
+
+
 def test_a_signal_that_asks_nobody_to_end_says_nothing_of_the_pod():
     poke = PAUSE.signal(S - 1, SIGUSR1, RUNC, **HANDLED)
     assert scope_of(WEB, up(PAUSE, WEB), poke, stops(WEB, S)) == "container"
