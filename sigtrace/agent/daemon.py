@@ -68,7 +68,7 @@ class Agent:
         self._backend = ""
         self._retired: threading.Thread | None = None
         self._store = Store(settings.state, log.warning)
-        self._overview = Overview(source="agent", node=self._node)
+        self._overview = Overview(source="agent", node=self._node, verdicts=False)
         self._metrics = Metrics()
         self._handover = Handover(settings, self._boot_id, self._metrics, log)
         self._server = Server(

@@ -243,6 +243,8 @@ class Metrics:
                     one.given.add_exits(status, count)
         self._containers.expire(now_ns)
         self._repeats.expire(now_ns)
+        self._carry.add(self._containers.take_forgotten())
+        self._carry.keep({identity_of(one.workload) for one in self._containers if one.workload})
 
     def _live_counts(self, now_ns: int) -> dict[int, Totals]:
         """What the kernel's tables hold of each container now."""

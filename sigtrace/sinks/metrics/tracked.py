@@ -21,6 +21,7 @@ _OTHERS_MAX: Final = 8192
 #: cgroups below its own in this time than are kept may lose the last counts of some.
 _LAST_NS: Final = 30_000_000_000
 _REMOVED_MAX: Final = 8192
+_RESTARTS_MAX: Final = 1024
 #: A runtime has told by then whether it is a container or a pod's sandbox, of which nothing is told.
 _NAMELESS_NS: Final = 3_000_000_000
 
@@ -71,6 +72,8 @@ class Containers:
         """when cgroups were made (wall)"""
         self._removed: deque[tuple[int, int]] = deque()
         """(when, cgroup) of sub-cgroups: their last counts are still to come"""
+        self._before: deque[int] = deque()
+        """own cgroups of containers that were restarted in another: late events of them are theirs"""
         self._zombies: dict[ProcessKey, Tracked] = {}
         self._forgotten: list[Tracked] = []
         self.rest: Tracked | None = None
@@ -141,6 +144,9 @@ class Containers:
         if own in tracked.removed or (own in tracked.cgroups and tracked.gone_ns is None):
             return tracked  # a late event of the cgroup before
         self._all[own] = self._all.pop(before)
+        self._before.append(before)
+        if len(self._before) > _RESTARTS_MAX:
+            self._disown(self._before.popleft())
         tracked.workload, tracked.gone_ns, tracked.gone_wall_ns = workload, None, None
         if workload.container_id:
             self._ids[workload.container_id] = own
@@ -182,11 +188,10 @@ class Containers:
         elif owner:
             self._removed.append((event.time_ns, event.cgroup_id))
             if len(self._removed) > _REMOVED_MAX:
-                self._disown()
+                self._disown(self._removed.popleft()[1])
 
-    def _disown(self) -> None:
-        """The sub-cgroup that has been gone for the longest."""
-        _, cgroup = self._removed.popleft()
+    def _disown(self, cgroup: int) -> None:
+        """It has been gone for long."""
         if tracked := self._owners.pop(cgroup, None):
             tracked.cgroups.discard(cgroup)
             tracked.removed.discard(cgroup)
@@ -248,7 +253,7 @@ class Containers:
         """Forgets what has been gone for long."""
         long_ago = now_ns - self._linger_ns
         while self._removed and self._removed[0][0] < now_ns - _LAST_NS:
-            self._disown()
+            self._disown(self._removed.popleft()[1])
         for own, tracked in list(self._all.items()):
             if tracked.gone_ns is not None and tracked.gone_ns < long_ago:
                 self._forget(own)

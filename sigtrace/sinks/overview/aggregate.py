@@ -34,15 +34,20 @@ class Overview:
     ``newest``, ``frame`` and ``verdicts`` may be called by any thread.
     """
 
-    def __init__(self, *, source: str, backend: str = "", node: str = "", interval_s: float = 1.0) -> None:
-        """``source``: agent, capture or replay; ``interval_s``: of the pipeline's time, between two snapshots."""
+    def __init__(
+        self, *, source: str, backend: str = "", node: str = "", interval_s: float = 1.0, verdicts: bool = True
+    ) -> None:
+        """``source``: agent, capture or replay; ``interval_s``: of the pipeline's time, between two snapshots.
+
+        ``verdicts``: keep the last ones for ``verdicts()``.
+        """
         self._bare = Snapshot(source=source, backend=backend, node=node, version=__version__)
         self._interval_ns = int(interval_s * SECOND_NS)
         self._rows: dict[int, GrowingRow] = {}
         self._gone: dict[int, int] = {}
         """containers that are gone, the longest first, and when (CLOCK_BOOTTIME)"""
         self._zombies: dict[tuple[int, int], GrowingRow] = {}
-        self._verdicts: deque[Verdict] = deque(maxlen=_VERDICTS_MAX)
+        self._verdicts: deque[Verdict] = deque(maxlen=_VERDICTS_MAX if verdicts else 0)
         self._briefs: deque[Brief] = deque(maxlen=BRIEFS_MAX)
         self._lost: dict[str, int] = {}
         self._events = self._hidden = 0

@@ -139,6 +139,29 @@ def test_a_successor_goes_on_with_what_its_namesakes_had_when_they_are_forgotten
     assert world.collect(302).carried == ()
 
 
+def test_what_is_forgotten_while_nobody_asks_is_not_kept_whole(world):
+    there = world.start(container(10))
+    for n in range(11, 30):
+        world.exits = {(n, 0): 5}
+        world.remove(world.start(container(n, name="job" if n % 2 else "web")))
+        world.give_back(n)
+    world.metrics.pass_time((world.now + 400) * 10**9)
+    assert world.metrics._containers._forgotten == []
+    (carried,) = world.collect(401).carried
+    assert carried.identity == ("shop", "api-1", there.container_name)
+    assert {p.values: p.value for f in carried.families for p in f.points} == {("0",): 5 * 9}
+
+
+def test_cgroups_before_a_restart_are_bounded(world, monkeypatch):
+    monkeypatch.setattr(tracked, "_RESTARTS_MAX", 10)
+    for n in range(100):
+        web = world.start(container(10 + n, container_id="c" * 64))
+        world.remove(web)
+        world.collect(1)
+    (one,) = world.metrics._containers
+    assert len(one.cgroups) == len(world.metrics._containers._owners) <= 10 + 31
+
+
 def test_a_container_that_was_restarted_in_another_cgroup_goes_on_counting(world):
     first = world.start(container(10))
     world.exits = {(10, 0): 5}
