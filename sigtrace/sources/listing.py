@@ -79,8 +79,8 @@ class Listings:
         """zombies of which the kernel does not say since when, and since when we know"""
         self._before: set[ProcessKey] | None = None
         """those of the first look: they were there before us"""
-        self._argv: dict[ProcessKey, tuple[str, ...] | None] = {}
-        """of zombies' parents"""
+        self._parents: dict[Task, Task] = {}
+        """of zombies that were told: without argv, and with"""
         self.stop_signals = _STOP_SIGNALS
         """that ask a container to end, bit (signo - 1)"""
         self.failed = 0
@@ -198,7 +198,7 @@ class Listings:
                 found.append(gone)
         self._told, self._old = seen, old
         parents = {zombie.parent.key for zombie in seen.values() if zombie.parent}
-        self._argv = {key: argv for key, argv in self._argv.items() if key in parents}
+        self._parents = {bare: parent for bare, parent in self._parents.items() if parent.key in parents}
         self._before = set(old) if self._before is None else self._before & set(old)
         return found
 
@@ -206,11 +206,12 @@ class Listings:
         parent = zombie.parent
         if parent is None:
             return zombie
-        if parent.key not in self._argv:
-            if len(self._argv) >= _PARENTS_MAX:
-                self._argv.clear()
-            self._argv[parent.key] = self.cmdlines.of([(parent, zombie.argv_len)]).get(parent.key)
-        return dataclasses.replace(zombie, parent=dataclasses.replace(parent, argv=self._argv[parent.key]))
+        if parent not in self._parents:
+            if len(self._parents) >= _PARENTS_MAX:
+                self._parents.clear()
+            argv = self.cmdlines.of([(parent, zombie.argv_len)]).get(parent.key)
+            self._parents[parent] = dataclasses.replace(parent, argv=argv)
+        return dataclasses.replace(zombie, parent=self._parents[parent])
 
 
 def _parent_key(zombie: Event) -> ProcessKey | None:

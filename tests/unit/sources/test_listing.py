@@ -328,6 +328,7 @@ def test_a_parents_argv_is_read_once(kernel, monkeypatch):
     kernel.zombies = [zombie(n) for n in range(1, 20)]
     events = listings(kernel, census=True).due([], 5 * S, WALL)
     assert {e.parent.argv for e in events} == {("app",)}
+    assert len({id(e.parent) for e in events}) == 1, "a leaking parent has thousands"
     assert read == [100]
 
 
@@ -339,4 +340,4 @@ def test_the_argv_of_parents_whose_zombies_are_gone_is_forgotten(kernel, monkeyp
         kernel.zombies = [zombie(n, parent)]
         told = found.due([], (5 + 2 * n) * S, WALL)
         assert [e.parent.argv for e in told if e.kind is Kind.TASK] == [("app",)]
-        assert list(found._argv) == [(2000 + n, INIT["start_ns"])]
+        assert [parent.key for parent in found._parents.values()] == [(2000 + n, INIT["start_ns"])]
