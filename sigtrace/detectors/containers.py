@@ -62,6 +62,10 @@ class Containers:
             container.workload = workload  # more may be known now
         return container
 
+    def has(self, cgroup_id: int) -> bool:
+        """Whether it is there, and its story is not told yet."""
+        return cgroup_id in self._containers
+
     def retire(self, container: Container) -> None:
         """Its story is told; that it has ended is remembered for what a runtime still cleans up."""
         key = container.workload.cgroup_id

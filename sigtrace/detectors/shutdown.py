@@ -73,7 +73,7 @@ class Shutdowns:
 
     def found(self, verdict: Verdict) -> None:
         """Another detector's finding: it belongs to its container's story."""
-        if isinstance(verdict, Finding) and verdict.workload:
+        if isinstance(verdict, Finding) and verdict.workload and self._containers.has(verdict.workload.cgroup_id):
             found = self._codes.setdefault(verdict.workload.cgroup_id, [])
             if verdict.code not in found:
                 found.append(verdict.code)

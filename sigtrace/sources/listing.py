@@ -84,7 +84,7 @@ class Listings:
         self.stop_signals = _STOP_SIGNALS
         """that ask a container to end, bit (signo - 1)"""
         self.failed = 0
-        """listings that the kernel refused"""
+        """listings that the kernel refused, and containers for which there was no room in the next"""
 
     @property
     def waits(self) -> bool:
@@ -94,8 +94,9 @@ class Listings:
     def due(self, events: list[Event], now_ns: int, wall_ns: int, *, last: bool = False) -> list[Event]:
         """The TASK and REAP events that are due after ``events``. ``last``: what waits can wait no longer."""
         for event in events:
-            if event.task and _asks(event, self.stop_signals) and len(self._asked) < _ASKED_MAX:
-                if self._is_repeat(event, event.task):
+            if event.task and _asks(event, self.stop_signals) and not self._is_repeat(event, event.task):
+                if len(self._asked) >= _ASKED_MAX:
+                    self.failed += 1
                     continue
                 self._asked[event.task.key] = event.task
                 if _may_pend(event) and len(self._again) < _ASKED_MAX:

@@ -36,6 +36,16 @@ HOST = Container(2, host_pid=True)
 TERM = killed_by(signals.SIGTERM)
 
 
+def test_what_is_found_once_the_story_is_told_is_kept_for_nobody():
+    chain = Chain()
+    kills = [BOX.kill(S + n * MS, BASH, task=BOX.child(n)) for n in range(1, 4)]
+    found = run(chain, BOX.exec(1, BOX.init), kills, BOX.exit(2 * S, exited(0)), until=200 * S)
+    kinds = [type(one).__name__ for one in found]
+    assert kinds == ["Finding", "Shutdown", "Finding"]
+    assert found[1].findings == ("killed",)
+    assert not chain._shutdowns._codes
+
+
 # ---- those who were left
 
 

@@ -190,6 +190,7 @@ def test_a_storm_of_requests_needs_bounded_room(kernel):
         found.due([asks({**INIT, "tgid": n + 1000}, blocked=True)], 5 * S + n, WALL)
     assert len(found._asked) <= 1000
     assert len(found._again) <= 3000
+    assert found.failed == 5000 - 1000 - len(kernel.asked)
 
 
 # ---- everything, at the start
