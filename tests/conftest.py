@@ -100,14 +100,17 @@ def pytest_make_collect_report(collector: pytest.Collector):
 class WaitUntil(Protocol):
     """The type of the fixture wait_until."""
 
-    def __call__(self, predicate: Callable[[], T], *, timeout: float = 5.0, what: str = "") -> T: ...
+    def __call__(self, predicate: Callable[[], T], *, timeout: float = 30.0, what: str = "") -> T: ...
 
 
 @pytest.fixture(scope="session")
 def wait_until() -> WaitUntil:
-    """Wait for a condition instead of sleeping: returns the predicate's first true value, fails after timeout (s)."""
+    """Wait for a condition instead of sleeping: returns the predicate's first true value, fails after timeout (s).
 
-    def wait(predicate: Callable[[], T], *, timeout: float = 5.0, what: str = "") -> T:
+    The timeout says only how long a failure takes: an emulated machine that is starved needs its time.
+    """
+
+    def wait(predicate: Callable[[], T], *, timeout: float = 30.0, what: str = "") -> T:
         __tracebackhide__ = True
         deadline = time.monotonic() + timeout
         pause = 0.001

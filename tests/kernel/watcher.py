@@ -56,6 +56,7 @@ class Watcher:
             late = time.monotonic() > deadline
             self.drain()
             if value := condition():
+                self.drain()  # what led to it may have come since
                 return value
             if late:
                 told = "\n".join(map(brief, self.events[-12:]))
