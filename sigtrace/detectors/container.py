@@ -62,8 +62,8 @@ class Container:
     main_is_init: bool = False
     """of a PID namespace: default actions don't apply to it"""
     members: dict[ProcessKey, Member] = field(default_factory=dict)
-    sweep_at: int = 0
-    """when there are so many of them, those that have gone are looked for"""
+    sweep_ns: int = 0
+    """when those that have gone are looked for again, if there are many"""
     listed_ns: int = 0
     """when its processes were last listed: who has not been seen since is gone"""
     stop: Stop = field(default_factory=Stop)

@@ -25,7 +25,9 @@ _GONE_NS: Final = 60_000_000_000
 _MEMBERS_MAX: Final = 2_048
 #: Who was sent a fatal signal so long ago and was not met again has most probably gone: an exit with 0 has no record.
 _SENT_NS: Final = 600_000_000_000
+#: They are looked for among so many, so often.
 _SWEPT_FROM: Final = 64
+_SWEEP_NS: Final = 60_000_000_000
 #: What is judged by others' ends comes within two seconds of them.
 _DEATH_NS: Final = 10_000_000_000
 _ENTRIES_MAX: Final = 64
@@ -150,7 +152,7 @@ class Containers:
             container.main_is_init = event.ns_init
         member = container.members.get(task.key)
         if member is None:
-            if len(container.members) >= max(container.sweep_at, _SWEPT_FROM) and not container.stopping(event.time_ns):
+            if len(container.members) >= _SWEPT_FROM and event.time_ns >= container.sweep_ns:
                 self._sweep(container, event.time_ns)
             if len(container.members) >= _MEMBERS_MAX:  # ordinary exits are not told: the oldest has long gone
                 oldest = next(m for m in container.members.values() if not container.is_main(m.task))
@@ -164,12 +166,14 @@ class Containers:
     @staticmethod
     def _sweep(container: Container, now_ns: int) -> None:
         """Forgets whom a fatal signal reached long ago. Who lives on all the same is met again at a stop's listing."""
-        members = container.members
-        for key, member in list(members.items()):
+        container.sweep_ns = now_ns + _SWEEP_NS
+        if container.stopping(now_ns):
+            return
+        for key, member in list(container.members.items()):
             reached = member.sent is not None and not member.sent.event.blocked
-            if reached and member.seen_ns + _SENT_NS < now_ns and not container.is_main(member.task):
-                del members[key]
-        container.sweep_at = 2 * len(members)
+            stays = container.is_main(member.task) or key in container.entries  # its children are known by it
+            if reached and member.seen_ns + _SENT_NS < now_ns and not stays:
+                del container.members[key]
 
     @staticmethod
     def _enter(container: Container, event: Event, task: Task) -> None:

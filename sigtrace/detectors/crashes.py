@@ -129,7 +129,7 @@ class Crashes:
     def _sweep_later(self, now_ns: int) -> None:
         if not self._sweeps and self._loops:
             self._sweeps = True
-            self._timers.at(now_ns + self._window_ns, self, None)
+            self._timers.at(now_ns + max(self._window_ns, SECOND_NS) + 1, self, None)
 
     def _forget(self, key: _Key) -> _Loop:
         self._names[key[0]] -= 1

@@ -20,8 +20,8 @@ SCOPE_NS: Final = 500_000_000
 #: What runtimes end a pause container with.
 _ENDING: Final = (signals.SIGINT, signals.SIGQUIT, signals.SIGKILL, signals.SIGTERM)
 _PODS_MAX: Final = 10_000
-#: So long after its sandbox has exited nothing more of a pod ends.
-_GONE_NS: Final = 60_000_000_000
+#: So long after its sandbox has exited nothing more of a pod ends. It may have died before containers that take time.
+_GONE_NS: Final = 3_600_000_000_000
 
 
 class Pods:

@@ -74,11 +74,14 @@ class Shutdowns:
     def found(self, verdict: Verdict) -> None:
         """Another detector's finding: it belongs to its container's story."""
         if isinstance(verdict, Finding) and verdict.workload and self._containers.has(verdict.workload.cgroup_id):
-            found = self._codes.setdefault(verdict.workload.cgroup_id, [])
-            if verdict.code not in found:
-                found.append(verdict.code)
-            if len(self._codes) > _FOUND_MAX:
-                self._codes.popitem(last=False)
+            self._note(verdict.workload.cgroup_id, verdict.code)
+
+    def _note(self, cgroup: int, code: str) -> None:
+        found = self._codes.setdefault(cgroup, [])
+        if code not in found:
+            found.append(code)
+        if len(self._codes) > _FOUND_MAX:
+            self._codes.popitem(last=False)
 
     def feed(self, observation: Observation) -> Iterable[Verdict]:
         """Take in one observation."""
@@ -129,7 +132,7 @@ class Shutdowns:
         judgement = judge(container, observation)
         if judgement.outcome == "crashed":
             crash = _crash(observation, main, judgement)
-            self.found(crash)
+            self._note(container.workload.cgroup_id, crash.code)
             yield crash
         container.main = main
         began = judgement.request or container.stop.kill or observation

@@ -11,8 +11,8 @@ from sigtrace.service.protocol import Gap, Hello, Status
 from sigtrace.service.store import FINDING, SHUTDOWN, Store
 from sigtrace.service.verdicts import VerdictEncoder
 
-#: Verdicts that may wait for the service's thread: as many as the store keeps.
-_ROOM: Final = 1_000
+#: Verdicts that may wait for the service's thread.
+_ROOM: Final = 10_000
 
 
 class Keeper:

@@ -94,9 +94,11 @@ class Listings:
     def due(self, events: list[Event], now_ns: int, wall_ns: int, *, last: bool = False) -> list[Event]:
         """The TASK and REAP events that are due after ``events``. ``last``: what waits can wait no longer."""
         for event in events:
-            if event.task and _asks(event, self.stop_signals) and not self._is_repeat(event, event.task):
-                if len(self._asked) >= _ASKED_MAX:
+            if event.task and _asks(event, self.stop_signals):
+                if len(self._asked) >= _ASKED_MAX and event.task.key not in self._asked:
                     self.failed += 1
+                    continue
+                if self._is_repeat(event, event.task):
                     continue
                 self._asked[event.task.key] = event.task
                 if _may_pend(event) and len(self._again) < _ASKED_MAX:

@@ -43,6 +43,8 @@ from sigtrace.sinks.metrics.tracked import Containers, Tracked, WorkloadOf
 _APART_NS: Final = 100_000_000
 #: So often the dead are swept out, also if nobody asks.
 _SWEEP_NS: Final = 10_000_000_000
+#: Nobody has asked for so long: totals of those that are gone are kept for names that are there, and for no others.
+_UNASKED_NS: Final = 300_000_000_000
 #: Of the limit of series: for so many names of containers the series that have counted nothing are told, too.
 _NAMES_SHARE: Final = 8
 
@@ -173,6 +175,9 @@ class Metrics:
             self._make()
         elif now_ns - self._swept_ns >= _SWEEP_NS:  # nobody asks
             self._sweep(now_ns)
+            if now_ns - self._made_ns >= _UNASKED_NS:
+                self._carry.add(self._containers.take_forgotten())
+                self._carry.keep({identity_of(one.workload) for one in self._containers if one.workload})
 
     def take_dropped(self) -> int:
         """Nothing is dropped here."""
@@ -243,8 +248,6 @@ class Metrics:
                     one.given.add_exits(status, count)
         self._containers.expire(now_ns)
         self._repeats.expire(now_ns)
-        self._carry.add(self._containers.take_forgotten())
-        self._carry.keep({identity_of(one.workload) for one in self._containers if one.workload})
 
     def _live_counts(self, now_ns: int) -> dict[int, Totals]:
         """What the kernel's tables hold of each container now."""

@@ -145,8 +145,8 @@ class Containers:
             return tracked  # a late event of the cgroup before
         self._all[own] = self._all.pop(before)
         self._before.append(before)
-        if len(self._before) > _RESTARTS_MAX:
-            self._disown(self._before.popleft())
+        if len(self._before) > _RESTARTS_MAX and (oldest := self._before.popleft()) not in self._all:
+            self._disown(oldest)
         tracked.workload, tracked.gone_ns, tracked.gone_wall_ns = workload, None, None
         if workload.container_id:
             self._ids[workload.container_id] = own

@@ -115,6 +115,21 @@ def test_of_others_ends_only_those_that_may_still_explain_something_are_kept():
     assert [death.event.time_ns // S for death in container.deaths] == [485, 490, 495]
 
 
+def test_a_shell_that_entered_and_was_interrupted_is_remembered_however_many_others_go():
+    """What is started in it later came in with it."""
+    containers, shell = Containers(), BOX.child(1, "bash", RUNC)
+    steps = [
+        BOX.exec(1, INIT),
+        BOX.exec(2, shell, cgroup_entered=True),
+        BOX.signal(3, signals.SIGINT, task=shell, **HANDLED),
+    ]
+    steps += [BOX.signal(n * 10 * S, signals.SIGQUIT, task=BOX.child(10 + n), **HANDLED) for n in range(1, 500)]
+    for observation in flat(*steps):
+        containers.feed(observation)
+    (container,) = containers
+    assert container.members[shell.key].entered
+
+
 # ---- the main process and its argv
 
 

@@ -85,8 +85,9 @@ def test_a_sandbox_in_place_of_another_begins_anew():
 def test_pods_that_come_and_go_are_forgotten():
     chain = Chain()
     for n in range(100):
+        at = n * 60 * S
         pause = Container(n + 1, kind=WorkloadKind.SANDBOX, pod="job", namespace="default", pod_uid=f"uid-{n}")
-        run(chain, pause.exec(n * S, pause.init), pause.exit(n * S + MS, exited(0)), until=n * S)
+        run(chain, pause.exec(at, pause.init), pause.exit(at + MS, exited(0)), until=at)
     assert len(chain._shutdowns._pods._going) == len(chain._shutdowns._pods._gone) == 61
 
 

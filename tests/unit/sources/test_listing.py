@@ -191,6 +191,8 @@ def test_a_storm_of_requests_needs_bounded_room(kernel):
     assert len(found._asked) <= 1000
     assert len(found._again) <= 3000
     assert found.failed == 5000 - 1000 - len(kernel.asked)
+    found.due([asks({**INIT, "tgid": 5999}, time_ns=5 * S + 5000)], 6 * S, WALL)
+    assert not found._asked, "who found no room is listed when there is room again"
 
 
 # ---- everything, at the start

@@ -152,6 +152,21 @@ def test_what_is_forgotten_while_nobody_asks_is_not_kept_whole(world):
     assert {p.values: p.value for f in carried.families for p in f.points} == {("0",): 5 * 9}
 
 
+def test_a_successor_that_comes_when_its_namesake_is_forgotten_goes_on_with_its_totals(world):
+    """CrashLoopBackOff waits for 300 s, as long as those that are gone are told."""
+    first = world.start(container(10))
+    world.exits = {(10, 0): 5}
+    world.remove(first)
+    world.give_back(10)
+    world.collect(290)
+    for _ in range(3):
+        world.now += 10 * S
+        world.metrics.pass_time(world.now)
+    world.start(container(11))
+    (carried,) = world.collect(1).carried
+    assert {p.values: p.value for f in carried.families for p in f.points} == {("0",): 5}
+
+
 def test_cgroups_before_a_restart_are_bounded(world, monkeypatch):
     monkeypatch.setattr(tracked, "_RESTARTS_MAX", 10)
     for n in range(100):
