@@ -89,7 +89,10 @@ class Child:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         #: As the lab's PID namespace numbers it.
         self.pid = self._popen.pid
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            self._pidfd = -1  # it has ended, and whoever started us ignores SIGCHLD: the kernel has reaped it
 
     def wait(self, timeout_s: float, what: str) -> int:
         """Its exit code, or 128 + the signal that ended it. Raises RunError, saying ``what`` was awaited."""

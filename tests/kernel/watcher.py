@@ -60,7 +60,8 @@ class Watcher:
                 return value
             if late:
                 told = "\n".join(map(brief, self.events[-12:]))
-                pytest.fail(f"waited {timeout_s:g} s for {what or condition}; the last events:\n{told}")
+                lost = f"; lost: {self.lost()}" if self.lost() else ""
+                pytest.fail(f"waited {timeout_s:g} s for {what or condition}{lost}; the last events:\n{told}")
             self.drain(0.002)
 
     def of(self, key, kind=None, signo=0):
