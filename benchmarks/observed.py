@@ -82,6 +82,9 @@ def grown(lines: list[str], from_s: float) -> str:
 def main() -> int:
     """The exit status: sigtrace's."""
     if sys.argv[1:2] == ["grown"]:
+        if not FILE.exists():
+            print(f"observed: there is no {FILE}; run a soak with --sigtrace benchmarks/observed", file=sys.stderr)
+            return 2
         print(grown(FILE.read_text().splitlines(), float(sys.argv[2]) if sys.argv[2:] else 0))
         return 0
     FILE.parent.mkdir(exist_ok=True)

@@ -53,7 +53,7 @@ class Node:
         self.pipeline.feed(self.attributor.observe(event))
 
     def live(self, n):
-        """One of five kinds, from its cgroup to the end of that."""
+        """One of four kinds, some killed by the kernel, from its cgroup to the end of that."""
         at = n * S // _RATE
         box = Container(n)
         worker, guest, nested = box.child(1), box.guest(), box.nested()

@@ -191,8 +191,15 @@ def test_a_storm_of_requests_needs_bounded_room(kernel):
     assert len(found._asked) <= 1000
     assert len(found._again) <= 3000
     assert found.failed == 5000 - 1000 - len(kernel.asked)
-    found.due([asks({**INIT, "tgid": 5999}, time_ns=5 * S + 5000)], 6 * S, WALL)
-    assert not found._asked, "who found no room is listed when there is room again"
+
+
+def test_who_found_no_room_is_listed_when_there_is_room_again(kernel):
+    found = listings(kernel)
+    for n in range(1500):
+        found.due([asks({**INIT, "tgid": n + 1000})], 5 * S + n, WALL)
+    assert found.failed
+    found.due([], 6 * S, WALL)  # those that found room
+    assert pids(found.due([asks({**INIT, "tgid": 2499}, time_ns=500 * MS)], 7 * S, WALL)) == [100, 101]
 
 
 # ---- everything, at the start
