@@ -84,6 +84,8 @@ class Container:
     """of those: whether they had a handler for it"""
     ends: list[tuple[int, ProcessEnd]] = field(default_factory=list)
     """of others, since it was asked to stop, and when (CLOCK_BOOTTIME ns)"""
+    kept_waiting: bool | None = None
+    """whether its main process had told nobody of the stop when SIGKILL came; None: it has not come, or nobody knows"""
     exit: Observation | None = None
     """its main process's"""
 

@@ -11,7 +11,7 @@ from sigtrace.detectors.senders import role_of
 from sigtrace.detectors.shell import SHELLS, is_shell_form, script_of
 from sigtrace.detectors.words import among, finding_on, what_of
 from sigtrace.model import signals
-from sigtrace.model.event import Task
+from sigtrace.model.event import Kind, Task
 from sigtrace.model.finding import Certainty, Finding
 from sigtrace.model.workload import Observation
 
@@ -36,14 +36,14 @@ def at_work(container: Container, members: list[Member], signo: int) -> list[Mem
     return [m for m in found if not (idle and m.task.comm in _IDLE and main and m.task.parent_key == main.key)]
 
 
-def told_nobody(container: Container, request: Observation) -> bool:
-    """Whether the main process accepted the stop signal, has others to tell, and told none of them."""
-    main, residents = container.main, at_work(container, container.residents(), request.event.signo)
-    if main is None or not residents or main.comm.startswith(_OTHER_WAYS):
-        return False
-    if container.listed_ns < request.event.time_ns:
-        return False  # nobody knows who was there
-    return container.told == 0 and all(m.asked is None for m in residents)
+def left_untold(container: Container, request: Observation) -> list[Member]:
+    """Whom the main process left at work when it took the stop signal; nobody if it told one, or if nobody knows."""
+    main, asked_ns = container.main, request.event.time_ns
+    if main is None or main.comm.startswith(_OTHER_WAYS) or container.told or container.listed_ns < asked_ns:
+        return []
+    # Who came later is at work for the stop.
+    found = [m for m in at_work(container, container.residents(), request.event.signo) if m.task.start_ns <= asked_ns]
+    return [] if any(m.asked for m in found) else found
 
 
 class KeptWaiting:
@@ -54,18 +54,23 @@ class KeptWaiting:
 
     def feed(self, observation: Observation) -> Iterable[Finding]:
         """Take in one observation."""
-        if not (observation.main and kills(observation.event)):
+        event = observation.event
+        if not observation.main or not (kills(event) or event.kind is Kind.EXIT):
             return
         container = self._containers.of(observation)
-        if container is None or container.main is None or container.stop.kill is not observation:
+        if container is None or container.main is None or container.kept_waiting is not None:
             return
-        request = container.stop.request_of_kill()
-        if request is None or not container.stop.delivered(request) or not told_nobody(container, request):
+        kill, request = container.stop.kill, container.stop.request_of_kill()
+        # Where SIGKILL came before the listing, the main process may have lived long enough for it.
+        if kill is None or request is None or container.listed_ns < request.event.time_ns:
             return
-        others = at_work(container, container.residents(), request.event.signo)
+        others = left_untold(container, request) if container.stop.delivered(request) else []
+        container.kept_waiting = bool(others)
+        if not others:
+            return
         is_shell = is_shell_form(container.main.argv or ()) or script_of(container.main.argv or ()) is not None
         yield _kept_waiting(
-            observation, container.main, request, others, Certainty.OBSERVED if is_shell else Certainty.INFERRED
+            kill, container.main, request, others, Certainty.OBSERVED if is_shell else Certainty.INFERRED
         )
 
     def due(self, _token: Any, _now_ns: int) -> Iterable[Finding]:

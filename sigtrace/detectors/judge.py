@@ -8,7 +8,7 @@ from typing import Final
 from sigtrace.detectors.container import Container
 from sigtrace.detectors.dropped import is_late_drop, is_lost
 from sigtrace.detectors.entered import PreStop, hook_before, hook_that_stopped
-from sigtrace.detectors.forwarding import told_nobody
+from sigtrace.detectors.forwarding import left_untold
 from sigtrace.detectors.killers import cause_of_kill
 from sigtrace.detectors.pending import why_pending
 from sigtrace.detectors.shell import SHELLS
@@ -261,4 +261,5 @@ def why_unanswered(container: Container, request: Observation) -> str:
         reason = cause_of_kill(container, stop.kill).cause
         if reason in ("grace-shortened", "pre-stop-overran"):
             return reason
-    return "not-forwarded" if told_nobody(container, request) else "slow"
+        return "not-forwarded" if container.kept_waiting else "slow"
+    return "not-forwarded" if left_untold(container, request) else "slow"

@@ -74,6 +74,36 @@ def test_where_nobody_was_listed_in_time_those_who_were_torn_down_were_kept_wait
     assert "signal-not-forwarded" in shutdown.findings
 
 
+@pytest.mark.parametrize("argv", [SCRIPT, PROGRAM])
+def test_a_listing_between_sigkill_and_the_exit_shows_who_was_kept_waiting(argv):
+    """A machine so busy that the listing a stop signal asks for came when SIGKILL had."""
+    main = dataclasses.replace(BOX.init, argv=argv)
+    listed = BOX.snapshot(31 * S + 9 * MS, main, WORKER)
+    shutdown, found = story(
+        [BOX.exec(1, main), BOX.term(S, **HANDLED), BOX.deliver(S + 1), BOX.kill(31 * S), *listed],
+        [BOX.exit(31 * S + 14 * MS, KILLED), BOX.teardown(31 * S + 15 * MS, WORKER)],
+        [BOX.exit(31 * S + 19 * MS, KILLED, WORKER)],
+        until=99 * S,
+    )
+    assert [f.cause for f in found if f.code == "signal-not-forwarded"] == ["main-kept-waiting"]
+    assert (shutdown.outcome, shutdown.cause) == ("escalated", "not-forwarded")
+    assert "signal-not-forwarded" in shutdown.findings
+
+
+def test_who_was_kept_waiting_may_be_gone_before_the_main_process():
+    """A runtime's SIGKILL to all of a cgroup: the story's cause is what its finding says."""
+    box = Container(host_pid=True)
+    main, worker = dataclasses.replace(box.init, argv=PROGRAM), box.child(comm="gunicorn")
+    shutdown, found = story(
+        [box.exec(1, main), box.term(S, **HANDLED), box.deliver(S + 1), *box.snapshot(S + 20 * MS, main, worker)],
+        [box.kill(31 * S), box.kill(31 * S + 1, task=worker)],
+        [box.exit(31 * S + MS, KILLED, worker), box.exit(31 * S + 2 * MS, KILLED)],
+        until=99 * S,
+    )
+    assert [f.cause for f in found if f.code == "signal-not-forwarded"] == ["main-kept-waiting"]
+    assert (shutdown.outcome, shutdown.cause) == ("escalated", "not-forwarded")
+
+
 def told(task=WORKER, at=S + 30 * MS, sender=BOX.init, **fields):
     return BOX.term(at, sender, task=task, **HANDLED | fields)
 
@@ -91,6 +121,7 @@ def told(task=WORKER, at=S + 30 * MS, sender=BOX.init, **fields):
         ("only an operator's shell was there", waits(others=(BOX.guest(comm="bash", argv=("bash",)),))),
         ("nobody was listed, nor torn down", waits(listed=False, others=())),
         ("one was told, and nobody listed", waits(listed=False, others=(WORKER, BOX.child(2)), between=[told()])),
+        ("who was there came after the stop, to clean up", waits(others=(LATE,))),
         ("who was torn down came after the stop", waits(listed=False, others=(LATE,))),
         ("nginx tells by a channel, and nobody was listed", waits(listed=False, comm="nginx")),
         ("nginx tells by a channel", waits(comm="nginx")),
