@@ -12,6 +12,7 @@ from typing import Final, Self
 
 from sigtrace.attribution.attributor import Attributor, Names
 from sigtrace.attribution.cgroups import Cgroups
+from sigtrace.attribution.runtimes.base import SocketStatus
 from sigtrace.attribution.runtimes.lookup import Runtimes
 from sigtrace.attribution.runtimes.sockets import given
 from sigtrace.detectors.base import Thresholds
@@ -186,6 +187,10 @@ class Capture:
     def counts(self) -> Counts:
         """What the kernel counted since the source was opened."""
         return self._source.counts()
+
+    def naming(self) -> tuple[list[SocketStatus], int]:
+        """How it stands with the runtimes' sockets, and how many questions for names were dropped since the start."""
+        return (self._runtimes.status(), self._runtimes.counters.dropped) if self._runtimes else ([], 0)
 
     @property
     def resumed_ns(self) -> int:

@@ -16,6 +16,7 @@ from sigtrace.agent._malloc import give_back, tune
 from sigtrace.agent.audits import audits
 from sigtrace.agent.exporters import Exporters
 from sigtrace.agent.handover import Handover
+from sigtrace.agent.naming import Naming
 from sigtrace.agent.settings import LIVE, ONCE, Settings, source_options
 from sigtrace.agent.unread import Unread
 from sigtrace.capture import Capture
@@ -42,7 +43,8 @@ from sigtrace.sinks.prometheus.exposition import Scrape
 from sigtrace.sinks.prometheus.server import Server as HttpServer
 from sigtrace.sources.procfs import boot_id, node_name
 
-#: The longest the main thread sleeps: signals wake it, and a pipeline that has ended.
+#: The longest the main thread sleeps, at first and later: signals wake it, and a pipeline that has ended.
+_FIRST_S: Final = 2.0
 _STEP_S: Final = 30.0
 #: The longest the pipeline sleeps, with top and without: whoever wants metrics, or the end, wakes it.
 _WATCHED_S: Final = 0.2
@@ -145,7 +147,7 @@ class Agent:
                 otlp="on" if settings.otlp else "off",
                 **({"pins": "resumed" if capture.resumed_ns else "new"} if settings.pin else {}),
             )
-            signo = self._wait(signals, settings.duration_s)
+            signo = self._wait(signals, capture, settings.duration_s)
             signals.end_at_once()
             self._log("ending", signal=name(signo) if signo else "none")
             return self._end(capture, pipeline)
@@ -190,11 +192,13 @@ class Agent:
     def _patience(self) -> float:
         return _WATCHED_S if self._server.watched or self._metrics.wanted else _UNWATCHED_S
 
-    def _wait(self, signals: Signals, duration_s: float | None) -> int:
+    def _wait(self, signals: Signals, capture: Capture, duration_s: float | None) -> int:
         """The signal that ends it; 0: its time was up, or the pipeline has ended."""
+        naming, step_s = Naming(self._log), _FIRST_S
         end = time.monotonic() + duration_s if duration_s else float("inf")
         while self._health.failure is None and (left := end - time.monotonic()) > 0:
-            signo = signals.next(min(left, _STEP_S))
+            naming.look(*capture.naming())
+            signo, step_s = signals.next(min(left, step_s)), _STEP_S
             if signo == SIGHUP:
                 self._reload()
             elif signo:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -142,6 +143,7 @@ def test_the_agent_has_the_manifests_rights_and_tells_of_its_neighbour(node, sta
     assert workload["node"] == kubelet.NODE_NAME
     story = agent.exec("sigtrace", "why", "shop-0")
     assert "it never heard SIGTERM" in story
+    assert re.search('sigtrace: containers are named by="?containerd .*socket=/run/containerd/', agent.errors())
 
 
 def test_it_is_scraped_and_answers_its_probes(node, start):
