@@ -12,6 +12,8 @@ import contextlib
 import http.client
 import json
 import re
+import socket
+import sys
 import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,13 +33,12 @@ _SECCOMP = "/var/lib/kubelet/seccomp/sigtrace"
 _EXITED = 2
 _PROFILES = {"RuntimeDefault": 0, "Unconfined": 1, "Localhost": 2}
 
-#: A network of veth pairs, routed by the host.
-_CNI = {
-    "cniVersion": "0.4.0",
-    "name": "sigtrace-tests",
-    "type": "ptp",
-    "ipam": {"type": "host-local", "subnet": "10.213.77.0/24"},
-}
+
+def _subnet() -> str:
+    """One to which no route of this machine leads: a run that was killed may have left its pods' veth pairs."""
+    lines = Path("/proc/net/route").read_text(encoding="ascii").splitlines()[1:]
+    taken = {socket.inet_ntoa(int(line.split()[1], 16).to_bytes(4, sys.byteorder)) for line in lines}
+    return next(f"10.213.{n}.0/24" for n in range(256) if not any(one.startswith(f"10.213.{n}.") for one in taken))
 
 
 def give_network(cri: Cri) -> None:
@@ -50,7 +51,9 @@ def give_network(cri: Cri) -> None:
     for name in ("ptp", "host-local", "loopback"):
         with contextlib.suppress(FileExistsError):
             (folder / name).symlink_to(plugins / name)
-    conf = _CNI | {"ipam": _CNI["ipam"] | {"dataDir": str(cri.folder / "ipam")}}
+    ipam = {"type": "host-local", "subnet": _subnet(), "dataDir": str(cri.folder / "ipam")}
+    # veth pairs, routed by the host
+    conf = {"cniVersion": "0.4.0", "name": "sigtrace-tests", "type": "ptp", "ipam": ipam}
     (folder / "10-test.conf").write_text(json.dumps(conf), encoding="ascii")
 
 

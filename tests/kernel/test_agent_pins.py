@@ -253,9 +253,9 @@ def test_unpin_removes_all_and_not_under_an_agent(pins, agent, ask):
     assert ask("agent", "--pin", pins, "--unpin")[1].startswith("removed 0")
 
 
-def test_an_agent_that_cannot_have_the_pins_ends_and_does_not_come_to_another_backend(pins, agent, ask):
+def test_an_agent_that_cannot_have_the_pins_ends_and_does_not_come_to_another_backend(pins, agent, ask, tmp_path):
     agent("--pin", pins)
-    elsewhere = ["env", f"SIGTRACE_SOCKET={pins.replace('/sys/fs/bpf', '/tmp')}/agent.sock"]
+    elsewhere = ["env", f"SIGTRACE_SOCKET={tmp_path}/agent.sock"]
     code, _, err = ask("agent", "--pin", pins, "--http", "off", "--state", "off", prefix=elsewhere)
     assert code == 3
     assert "another agent reads" in err
