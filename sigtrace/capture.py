@@ -190,7 +190,7 @@ class Capture:
 
     def naming(self) -> tuple[list[SocketStatus], int]:
         """How it stands with the runtimes' sockets, and how many questions for names were dropped since the start."""
-        return (self._runtimes.status(), self._runtimes.counters.dropped) if self._runtimes else ([], 0)
+        return (self._runtimes.status(), self._runtimes.dropped()) if self._runtimes else ([], 0)
 
     @property
     def resumed_ns(self) -> int:

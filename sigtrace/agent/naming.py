@@ -26,13 +26,14 @@ class Naming:
             if not sockets:
                 self._log("no runtime's socket found: containers go by ids")
         for status in sockets:
-            if status.state in (SocketState.WAITING, self._told.get(status.path)):
+            answers = status.state is SocketState.CONNECTED
+            if status.state in (SocketState.WAITING, self._told.get(status.path)) or (answers and not status.listed):
                 continue
             self._told[status.path] = status.state
-            if status.state is SocketState.CONNECTED:
+            if answers:
                 self._log("containers are named", by=status.runtime, socket=status.path)
             else:
-                self._log.warning(f"{status.path}: {status.error}; its containers go by ids until it answers")
+                self._log.warning(f"{status.path}: {status.error}; whom it alone can name goes by an id")
         if dropped > self._dropped:
             self._log.warning(
                 f"{dropped - self._dropped:,} questions for containers' names were not asked: too many waited already"

@@ -8,8 +8,8 @@ from sigtrace.detectors.base import Detector, Thresholds, Timers
 from sigtrace.detectors.containers import Containers
 from sigtrace.detectors.crashes import Crashes
 from sigtrace.detectors.dropped import Dropped
-from sigtrace.detectors.forwarding import KeptWaiting
 from sigtrace.detectors.ignored import Ignored
+from sigtrace.detectors.kept_waiting import KeptWaiting
 from sigtrace.detectors.killed import Killed
 from sigtrace.detectors.lost import Lost
 from sigtrace.detectors.pending import Pending

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from sigtrace.detectors.container import Container, Member, kills
-from sigtrace.detectors.containers import Containers
+from sigtrace.detectors.container import Container, Member
 from sigtrace.detectors.senders import role_of
-from sigtrace.detectors.shell import SHELLS, is_shell_form, script_of
+from sigtrace.detectors.shell import SHELLS
 from sigtrace.detectors.words import among, finding_on, what_of
 from sigtrace.model import signals
-from sigtrace.model.event import Kind, Task
+from sigtrace.model.event import Task
 from sigtrace.model.finding import Certainty, Finding
 from sigtrace.model.workload import Observation
 
@@ -41,50 +39,19 @@ def left_untold(container: Container, request: Observation) -> list[Member]:
     main, asked_ns = container.main, request.event.time_ns
     if main is None or main.comm.startswith(_OTHER_WAYS) or container.told or container.listed_ns < asked_ns:
         return []
-    # Who came later is at work for the stop.
-    found = [m for m in at_work(container, container.residents(), request.event.signo) if m.task.start_ns <= asked_ns]
+    found = _there_at(request, at_work(container, container.residents(), request.event.signo))
     return [] if any(m.asked for m in found) else found
 
 
-class KeptWaiting:
-    """A :class:`sigtrace.detectors.base.Detector`: SIGKILL ended the wait for children that never heard."""
-
-    def __init__(self, containers: Containers) -> None:
-        self._containers = containers
-
-    def feed(self, observation: Observation) -> Iterable[Finding]:
-        """Take in one observation."""
-        event = observation.event
-        if not observation.main or not (kills(event) or event.kind is Kind.EXIT):
-            return
-        container = self._containers.of(observation)
-        if container is None or container.main is None or container.kept_waiting is not None:
-            return
-        kill, request = container.stop.kill, container.stop.request_of_kill()
-        # Where SIGKILL came before the listing, the main process may have lived long enough for it.
-        if kill is None or request is None or container.listed_ns < request.event.time_ns:
-            return
-        others = left_untold(container, request) if container.stop.delivered(request) else []
-        container.kept_waiting = bool(others)
-        if not others:
-            return
-        is_shell = is_shell_form(container.main.argv or ()) or script_of(container.main.argv or ()) is not None
-        yield _kept_waiting(
-            kill, container.main, request, others, Certainty.OBSERVED if is_shell else Certainty.INFERRED
-        )
-
-    def due(self, _token: Any, _now_ns: int) -> Iterable[Finding]:
-        """It sets no timer."""
-        return ()
-
-    def end(self, _now_ns: int) -> Iterable[Finding]:
-        """It waits for nothing."""
-        return ()
+def _there_at(request: Observation, members: list[Member]) -> list[Member]:
+    """Who came later is at work for the stop."""
+    return [m for m in members if m.task.start_ns <= request.event.time_ns]
 
 
-def _kept_waiting(
+def kept_waiting(
     kill: Observation, main: Task, request: Observation, residents: list[Member], certainty: Certainty
 ) -> Finding:
+    """SIGKILL ended the main process's wait for those that never heard."""
     others = [m.task for m in residents]
     return finding_on(
         kill,
@@ -105,14 +72,15 @@ def kept_waiting_unlisted(
 ) -> Finding | None:
     """Where SIGKILL came before anybody had listed who was there: by those whom the kernel tore down after it."""
     kill = container.stop.kill
-    if kill is None or not torn_down or request.event.time_ns <= container.listed_ns < kill.event.time_ns:
+    if kill is None or request.event.time_ns <= container.listed_ns < kill.event.time_ns:
         return None
     if container.told or main.comm.startswith(_OTHER_WAYS) or not container.stop.delivered(request):
         return None
-    if any(m.asked or m.task.start_ns > request.event.time_ns for m in torn_down):
+    found = _there_at(request, torn_down)
+    if not found or any(m.asked for m in found):
         return None
-    found = sorted(torn_down, key=lambda m: (m.task.start_ns, m.task.pid))
-    return _kept_waiting(kill, main, request, found, Certainty.INFERRED)
+    found.sort(key=lambda m: (m.task.start_ns, m.task.pid))
+    return kept_waiting(kill, main, request, found, Certainty.INFERRED)
 
 
 #: Who tells so many tells all; what was not seen of it the limiter has kept (500 records in advance, three a process).

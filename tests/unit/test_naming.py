@@ -1,5 +1,7 @@
 """What the agent's log says of who names containers."""
 
+from dataclasses import replace
+
 import pytest
 
 from sigtrace.agent.naming import Naming
@@ -8,7 +10,8 @@ from sigtrace.service.log import Log
 
 PATH = "/run/containerd/containerd.sock"
 WAITING = SocketStatus(PATH, Api.CRI)
-CONNECTED = SocketStatus(PATH, Api.CRI, SocketState.CONNECTED, "containerd 1.6.20")
+CONNECTED = SocketStatus(PATH, Api.CRI, SocketState.CONNECTED, "containerd 1.6.20", listed=True)
+HANGS = replace(CONNECTED, listed=False)
 FAILING = SocketStatus(PATH, Api.CRI, SocketState.FAILING, error="nobody listens")
 
 
@@ -31,10 +34,15 @@ def test_each_change_is_said_once(said):
     assert said(CONNECTED) == [f'sigtrace: containers are named by="containerd 1.6.20" socket={PATH}']
     assert said(CONNECTED) == []
     assert said(FAILING) == [
-        f"sigtrace: warning: {PATH}: nobody listens; its containers go by ids until it answers",
+        f"sigtrace: warning: {PATH}: nobody listens; whom it alone can name goes by an id",
     ]
     assert said(FAILING) == []
     assert len(said(CONNECTED)) == 1
+
+
+def test_one_that_says_who_it_is_and_not_what_runs_is_told_once(said):
+    lines = [line for sockets in [(HANGS,), (FAILING,)] * 5 for line in said(*sockets)]
+    assert lines == [f"sigtrace: warning: {PATH}: nobody listens; whom it alone can name goes by an id"]
 
 
 def test_that_nobody_names_them_is_said_at_the_start(said):

@@ -91,3 +91,5 @@ class SocketStatus:
     """seconds since the epoch: when it came into this state"""
     retry_s: float | None = None
     """how long until it is tried again, seconds"""
+    listed: bool = False
+    """it has told since what runs: one that answers who it is may hang at that"""

@@ -60,7 +60,7 @@ class Counters:
     given_up: int = 0
     """no runtime knew them, also after having been asked again"""
     dropped: int = 0
-    """questions for which a queue was full"""
+    """questions for which a queue to the sockets' threads was full; their own: ``Worker.dropped``"""
     evicted: int = 0
     """entries thrown away early: the table was full"""
 
@@ -171,7 +171,7 @@ class Runtimes:
 
     def _put(self, message: Want | Gone) -> bool:
         if self._inbox.qsize() >= _QUEUE_MAX:
-            self.counters.dropped += 1
+            self.counters.dropped += isinstance(message, Want)
             return False
         self._inbox.put(message)
         return True
@@ -181,6 +181,10 @@ class Runtimes:
     def status(self) -> list[SocketStatus]:
         """How it stands with each socket."""
         return [worker.status for worker in list(self._workers.values())]
+
+    def dropped(self) -> int:
+        """Questions for which some queue was full."""
+        return self.counters.dropped + sum(worker.dropped for worker in list(self._workers.values()))
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -94,6 +94,8 @@ class Worker:
         self.status = SocketStatus(socket.path, socket.api, since=time.time())
         """replaced as a whole: any thread may read it"""
         self.failures = 0
+        self.dropped = 0
+        """questions that it took and had no room for"""
         self._client = client
         self._tell = tell
         self._inbox: queue.SimpleQueue[_Want | _Reply | None] = queue.SimpleQueue()
@@ -188,6 +190,7 @@ class Worker:
             while True:
                 if isinstance(message, _Want):
                     if not self._questions.add(message.container_id, time.monotonic(), urgent=message.urgent):
+                        self.dropped += 1
                         self._tell(Unknown(self, message.container_id))
                 elif message:
                     self._reply(message)
@@ -211,6 +214,8 @@ class Worker:
         if reply.error is None:
             self._in_a_row = 0
         if reply.listed:
+            if reply.connection == self._connection and self._connected:
+                self.status = replace(self.status, listed=True)
             self._tell(reply.listed)
             for info in reply.listed.infos if self._anew else ():
                 self._questions.add(info.container_id, now, urgent=False)
@@ -255,7 +260,7 @@ class Worker:
         self._next_try = time.monotonic() + wait
         before = self.status
         since = before.since if before.state is SocketState.FAILING else time.time()
-        self.status = replace(before, state=SocketState.FAILING, error=reason, since=since, retry_s=wait)
+        self.status = replace(before, state=SocketState.FAILING, error=reason, since=since, retry_s=wait, listed=False)
         self._settle()
 
     # The threads that ask.

@@ -6,7 +6,7 @@ import pytest
 
 from sigtrace.model import signals
 from sigtrace.model.causes import Severity
-from sigtrace.model.event import Disposition
+from sigtrace.model.event import Disposition, Info
 from sigtrace.model.finding import Certainty
 from tests.unit.detectors.events import (
     BASH,
@@ -24,6 +24,7 @@ from tests.unit.detectors.events import (
     S,
     exited,
     findings,
+    killed_by,
     story,
 )
 
@@ -74,20 +75,62 @@ def test_where_nobody_was_listed_in_time_those_who_were_torn_down_were_kept_wait
     assert "signal-not-forwarded" in shutdown.findings
 
 
-@pytest.mark.parametrize("argv", [SCRIPT, PROGRAM])
-def test_a_listing_between_sigkill_and_the_exit_shows_who_was_kept_waiting(argv):
+def kept_until_late(box, argv, *, status=KILLED, killed=(), **how):
     """A machine so busy that the listing a stop signal asks for came when SIGKILL had."""
-    main = dataclasses.replace(BOX.init, argv=argv)
-    listed = BOX.snapshot(31 * S + 9 * MS, main, WORKER)
-    shutdown, found = story(
-        [BOX.exec(1, main), BOX.term(S, **HANDLED), BOX.deliver(S + 1), BOX.kill(31 * S), *listed],
-        [BOX.exit(31 * S + 14 * MS, KILLED), BOX.teardown(31 * S + 15 * MS, WORKER)],
-        [BOX.exit(31 * S + 19 * MS, KILLED, WORKER)],
-        until=99 * S,
-    )
-    assert [f.cause for f in found if f.code == "signal-not-forwarded"] == ["main-kept-waiting"]
+    main, worker = dataclasses.replace(box.init, argv=argv), box.child(comm="gunicorn")
+    return [
+        *[box.exec(1, main), box.term(S, **HANDLED), box.deliver(S + 1), box.kill(31 * S, **how), *killed],
+        *box.snapshot(31 * S + 9 * MS, main, worker),
+        *[box.exit(31 * S + 14 * MS, status), box.teardown(31 * S + 15 * MS, worker)],
+        box.exit(31 * S + 19 * MS, KILLED, worker),
+    ]
+
+
+@pytest.mark.parametrize("host_pid", [False, True])
+@pytest.mark.parametrize(("argv", "certainty"), [(SCRIPT, Certainty.OBSERVED), (PROGRAM, Certainty.INFERRED)])
+def test_a_listing_between_sigkill_and_the_exit_shows_who_was_kept_waiting(argv, certainty, host_pid):
+    box = Container(host_pid=host_pid)
+    killed = [box.kill(31 * S + 1, task=box.child(comm="gunicorn"))] if host_pid else []
+    shutdown, found = story(kept_until_late(box, argv, killed=killed), until=99 * S)
+    (finding,) = [f for f in found if f.code == "signal-not-forwarded"]
+    assert (finding.cause, finding.certainty, finding.time_ns) == ("main-kept-waiting", certainty, 31 * S)
+    assert [event.signo for event in finding.evidence] == [signals.SIGTERM, signals.SIGKILL]
     assert (shutdown.outcome, shutdown.cause) == ("escalated", "not-forwarded")
     assert "signal-not-forwarded" in shutdown.findings
+
+
+def test_who_died_of_a_fault_when_sigkill_came_waited_for_nobody():
+    assert not not_forwarded(kept_until_late(BOX, PROGRAM, status=killed_by(signals.SIGSEGV)))
+
+
+@pytest.mark.parametrize("listed_at", [S + 20 * MS, 6 * S + MS, None])
+def test_who_was_out_of_memory_while_it_stopped_waited_for_nobody(listed_at):
+    box = Container(grace_limit_s=30.0)
+    worker = box.child(comm="gunicorn")
+    listed = box.snapshot(listed_at, box.init, worker) if listed_at else []
+    before, after = (listed, []) if listed_at != 6 * S + MS else ([], listed)
+    killed = [box.kill(6 * S, None, info=Info.PRIV), box.oom(6 * S + 40_000)]
+    gone = [box.exit(6 * S + 2 * MS, KILLED), box.teardown(6 * S + 3 * MS, worker)]
+    shutdown, found = story(
+        [box.exec(1, box.init), box.term(S, **HANDLED), box.deliver(S + 1), *before, *killed, *after, *gone],
+        [box.exit(6 * S + 4 * MS, KILLED, worker)],
+        until=99 * S,
+    )
+    assert shutdown.outcome == "oom"
+    assert "signal-not-forwarded" not in [f.code for f in found]
+
+
+def test_whose_time_was_cut_short_is_not_said_to_have_kept_others_waiting():
+    box = Container(grace_limit_s=30.0)
+    main, worker = dataclasses.replace(box.init, argv=PROGRAM), box.child(comm="gunicorn")
+    shutdown, found = story(
+        [box.exec(1, main), box.term(S, **HANDLED), box.deliver(S + 1), *box.snapshot(S + 20 * MS, main, worker)],
+        [box.kill(3 * S), box.exit(3 * S + MS, KILLED), box.teardown(3 * S + 2 * MS, worker)],
+        [box.exit(3 * S + 3 * MS, KILLED, worker)],
+        until=99 * S,
+    )
+    assert (shutdown.outcome, shutdown.cause) == ("escalated", "grace-shortened")
+    assert "signal-not-forwarded" not in [f.code for f in found]
 
 
 def test_who_was_kept_waiting_may_be_gone_before_the_main_process():
@@ -102,6 +145,12 @@ def test_who_was_kept_waiting_may_be_gone_before_the_main_process():
     )
     assert [f.cause for f in found if f.code == "signal-not-forwarded"] == ["main-kept-waiting"]
     assert (shutdown.outcome, shutdown.cause) == ("escalated", "not-forwarded")
+
+
+def test_a_helper_that_was_started_for_the_stop_excuses_nobody():
+    for listed in (True, False):
+        (finding,) = not_forwarded(waits(listed=listed, others=(WORKER, LATE)))
+        assert "gunicorn (pid 2) was never told" in finding.message, listed
 
 
 def told(task=WORKER, at=S + 30 * MS, sender=BOX.init, **fields):

@@ -47,7 +47,7 @@ def test_it_lists_what_runs_and_then_answers(worker, client, told, wait_until):
     wait_until(lambda: of(Found, told))
     assert of(Listed, told)[0].infos == [info(1)]
     assert of(Found, told)[0].info == info(2)
-    assert worker.status.state is SocketState.CONNECTED
+    assert (worker.status.state, worker.status.listed) == (SocketState.CONNECTED, True)
     assert worker.status.runtime == "fake 1"
 
 
@@ -233,6 +233,26 @@ def test_questions_that_are_too_many_are_refused(worker, monkeypatch):
     monkeypatch.setattr(module, "MAX", 2)
     assert [worker.want(ident(n)) for n in range(3)] == [True, True, False]
     worker.start()
+
+
+def test_questions_that_are_too_many_for_a_dead_socket_are_counted(worker, client, told, wait_until, monkeypatch):
+    monkeypatch.setattr(questions, "MAX", 2)
+    client.broken = NoAnswer("connection refused")
+    worker.start()
+    for n in range(5):
+        worker.want(ident(n))
+    wait_until(lambda: len(of(Unknown, told)) == 3)
+    assert worker.dropped == 3
+
+
+def test_one_that_says_who_it_is_and_hangs_at_what_runs_has_listed_nothing(worker, client, wait_until, monkeypatch):
+    def hang():
+        raise NoAnswer("no answer within 2 s")
+
+    monkeypatch.setattr(client, "listing", hang)
+    worker.start()
+    wait_until(lambda: worker.failures > 2)
+    assert not worker.status.listed
 
 
 def test_the_back_off_grows_and_ends_growing(client, told):
