@@ -26,8 +26,9 @@ SCENARIOS = (
         argv=SERVER,
         files=SLOW_SERVER,
         ready=READY,
-        act=use_up(0.6, "sleep", "infinity"),
-        grace_limit_s=1.0,
+        # Long enough that a SIGKILL a second late is still no full grace period (killers: half a second early counts).
+        act=use_up(2.0, "sleep", "infinity"),
+        grace_limit_s=2.5,
         expect=ends(
             "escalated/pre-stop-overran",
             137,
