@@ -94,12 +94,15 @@ def _audit(event: Event, task: Task, workload: Workload, looks: Sequence[_Look],
 
 
 def _lasting(key: ProcessKey, looks: Sequence[_Look], last: Prediction, signo: int) -> Prediction:
-    """What was waited for at one look is taken: at the others the program was busy with what it had got."""
-    if last == Prediction(WouldBe.PENDING, "blocked"):
-        for look in looks:
-            event = look.tasks.get(key)
-            if event and (before := predict(event, signo)).would_be is WouldBe.TAKEN:
-                return before
+    """What was waited for at one look is taken: at the others the program was busy with what it had got.
+
+    Or it was about to wait, or not yet through with it, on a CPU or in want of one: the kernel has unblocked the signal
+    then, and /proc/PID/syscall has but "running" for it.
+    """
+    for look in looks:
+        event = look.tasks.get(key)
+        if event and (before := predict(event, signo)).would_be is WouldBe.TAKEN:
+            return before
     return last
 
 

@@ -247,11 +247,12 @@ def test_the_stop_signal_is_the_one_asked_for_else_the_containers_else_sigterm()
     assert one(task_of(Container())).signo == TERM
 
 
+@pytest.mark.parametrize("meanwhile", [Masks(blocked=bit(TERM)), Masks()])
 @pytest.mark.parametrize("order", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
-def test_what_waits_at_one_look_is_not_called_blocked(order):
-    """tini wakes once a second and looks for zombies, with SIGTERM blocked meanwhile."""
+def test_what_waits_at_one_look_is_not_called_blocked_nor_deaf(order, meanwhile):
+    """tini wakes once a second and looks for zombies, with SIGTERM blocked meanwhile; or it has just been woken."""
     box = Container(argv=("tini",))
-    waiting, busy = [task_of(box, masks=WAITED)], [task_of(box, masks=Masks(blocked=bit(TERM)))]
+    waiting, busy = [task_of(box, masks=WAITED)], [task_of(box, masks=meanwhile)]
     (found,) = audit([(waiting, busy)[busy_now] for busy_now in order])
     assert words(found) == "taken/sigwait"
 

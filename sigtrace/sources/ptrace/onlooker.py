@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from typing import Final
 
 from sigtrace.errors import HostError
 from sigtrace.model.event import Event, Masks
@@ -21,6 +22,9 @@ from sigtrace.sources.ptrace.processes import Process, ProcReader, argv_of_pid
 from sigtrace.sources.ptrace.refusals import ptrace_refusals
 from sigtrace.sources.ptrace.source import PtraceSource
 from sigtrace.sources.ptrace.table import Table
+
+#: Looks at one thread, at most; one is enough but where it begins or ends to wait just then.
+_TRIES: Final = 5
 
 
 class Onlooker(PtraceSource):
@@ -85,12 +89,20 @@ def masks_of(pid: int, known: Masks | None) -> Masks | None:
 
 
 def _state(pid: int, tid: int) -> tuple[int, int]:
-    """(blocked, real_blocked) of a thread. In sigwait the kernel unblocks what it waits for (do_sigtimedwait)."""
+    """(blocked, real_blocked) of a thread. In sigwait the kernel unblocks what it waits for (do_sigtimedwait).
+
+    Two files tell it: who begins to wait between the two would look as if it heard everything. Raises ValueError if it
+    comes and goes too fast to be seen.
+    """
     waits = waits_of(pid, tid)
-    with open(f"/proc/{pid}/task/{tid}/status", "rb") as f:
-        raw = f.read()
-    blocked = int(raw[raw.rfind(b"SigBlk:\t") + 8 :][:16], 16)
-    return blocked, blocked | waits if waits else 0
+    for _ in range(_TRIES):
+        with open(f"/proc/{pid}/task/{tid}/status", "rb") as f:
+            raw = f.read()
+        before, waits = waits, waits_of(pid, tid)
+        if waits == before:
+            blocked = int(raw[raw.rfind(b"SigBlk:\t") + 8 :][:16], 16)
+            return blocked, blocked | waits if waits else 0
+    raise ValueError(f"thread {tid} begins and ends to wait all the time")
 
 
 def _signalfds(pid: int) -> int:
