@@ -36,16 +36,18 @@ def at_work(container: Container, members: list[Member], signo: int) -> list[Mem
 
 def left_untold(container: Container, request: Observation) -> list[Member]:
     """Whom the main process left at work when it took the stop signal; nobody if it told one, or if nobody knows."""
-    main, asked_ns = container.main, request.event.time_ns
-    if main is None or main.comm.startswith(_OTHER_WAYS) or container.told or container.listed_ns < asked_ns:
+    if container.main is None or container.listed_ns < request.event.time_ns:
         return []
-    found = _there_at(request, at_work(container, container.residents(), request.event.signo))
-    return [] if any(m.asked for m in found) else found
+    residents = at_work(container, container.residents(), request.event.signo)
+    return _untold(container, container.main, request, residents)
 
 
-def _there_at(request: Observation, members: list[Member]) -> list[Member]:
-    """Who came later is at work for the stop."""
-    return [m for m in members if m.task.start_ns <= request.event.time_ns]
+def _untold(container: Container, main: Task, request: Observation, members: list[Member]) -> list[Member]:
+    """These, if none of them was told. Who came after the stop signal is at work for the stop."""
+    found = [m for m in members if m.task.start_ns <= request.event.time_ns]
+    if container.told or main.comm.startswith(_OTHER_WAYS) or any(m.asked for m in found):
+        return []
+    return found
 
 
 def kept_waiting(
@@ -74,10 +76,8 @@ def kept_waiting_unlisted(
     kill = container.stop.kill
     if kill is None or request.event.time_ns <= container.listed_ns < kill.event.time_ns:
         return None
-    if container.told or main.comm.startswith(_OTHER_WAYS) or not container.stop.delivered(request):
-        return None
-    found = _there_at(request, torn_down)
-    if not found or any(m.asked for m in found):
+    found = _untold(container, main, request, torn_down)
+    if not found or not container.stop.delivered(request):
         return None
     found.sort(key=lambda m: (m.task.start_ns, m.task.pid))
     return kept_waiting(kill, main, request, found, Certainty.INFERRED)
