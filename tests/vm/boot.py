@@ -24,6 +24,12 @@ from tests.vm.kernels import Kernel, Series, VmError
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 GUEST_OUT: Final = "/run/sigtrace-out"
+#: How a guest's CPUs are emulated: in turn. A kernel rewrites its own code as it runs (the first cgroup with a memory
+#: limit, or a tracepoint's first program, opens a branch), by way of a breakpoint. With a thread for each CPU, QEMU 7.2
+#: hung both at such a place, after 10 to 510 rewritings of a busy one; in turn they survived 4,000 (README.md).
+ONE_THREAD: Final = "tcg,thread=single"
+#: What a kernel prints of itself when it hangs.
+COMPLAINTS: Final = ("BUG:", "detected stalls", "blocked for more than", "Kernel panic")
 POLL_S: Final = 0.2
 PACKAGES: Final = {
     "vng": "pip install virtme-ng",
@@ -80,6 +86,7 @@ class Machine:
             "--no-virtme-ng-init",
             # virtiofs depends on the daemon's version; 9p is the same everywhere.
             *("--force-9p", "--cwd", "/", f"--rwdir={GUEST_OUT}={out}"),
+            *([] if self.kvm else [f"--qemu-opts=-accel {ONE_THREAD}"]),
             "--qemu-opts=-virtfs local,path=/,mount_tag=sigtrace,security_model=none,readonly=on,multidevs=remap",
             *("--exec", f"bash {GUEST_OUT}/boot.sh"),
         ]
@@ -113,7 +120,7 @@ def run_under(
     if status is None:
         note = _death(out, ready is not None)
         if late:
-            note = f"{'not up' if ready is None else 'no result'} within {limit_s:.0f} s"
+            note = f"{'not up' if ready is None else 'no result'} within {limit_s:.0f} s{_complaint(out)}"
     else:
         note = {0: "passed", 125: "the guest was not usable (125), see log"}.get(status, f"exit status {status}")
     boot_s, command_s = (None, None) if ready is None else (ready - begin, finished - ready)
@@ -189,10 +196,20 @@ def _status(out: Path) -> int | None:
 
 def _death(out: Path, ready: bool) -> str:
     """Why a guest that left no status ended, as far as its console tells."""
-    lines = (out / "console.log").read_text(errors="replace").splitlines()
+    lines = _console(out)
     panic = next((line for line in lines if "Kernel panic" in line), None)
     last = next((line for line in reversed(lines) if line.strip()), "no output at all")
     return f"died {'during the command' if ready else 'before the command'}: {(panic or last).strip()[-120:]}"
+
+
+def _complaint(out: Path) -> str:
+    """The first thing that the kernel of a guest which came to no end found wrong with itself, if anything."""
+    wrong = next((line for line in _console(out) if any(word in line for word in COMPLAINTS)), None)
+    return f"; its console: {wrong.strip()[-120:]}" if wrong else ""
+
+
+def _console(out: Path) -> list[str]:
+    return (out / "console.log").read_text(errors="replace").splitlines()
 
 
 def check_tools() -> None:
