@@ -100,6 +100,8 @@ class Program:
     """what it writes when it is up, and how often"""
     processes: int = 1
     """at least, in the exec form, when it is up"""
+    takes: str = ""
+    """of a program that loses a stop signal in its start: who have to catch it, unblocked, before it is up"""
     user: str = "root"
     prepare: Callable[[Place], None] = nothing_to_prepare
     client: Callable[[Place], AbstractContextManager[None]] = no_client

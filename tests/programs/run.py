@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sigtrace.errors import RunError
@@ -91,6 +92,7 @@ def _wait_until_up(box: Container, case: Case, place: Place) -> None:
             f"port {place.port}" if program.listens and not answers(place.port) else "",
             f"{program.processes + extra} processes" if len(pids) < program.processes + extra else "",
             "all its processes to wait for work" if not all(map(is_asleep, pids)) else "",
+            f"{program.takes} to take {program.signo.name}" if not _takes_it(program, pids) else "",
         ]
         if not any(lacking):
             return
@@ -103,14 +105,27 @@ def _wait_until_up(box: Container, case: Case, place: Place) -> None:
         time.sleep(_PAUSE_S)
 
 
+def _takes_it(program: Program, pids: Sequence[int]) -> bool:
+    """Whether those that must take the stop signal would, if any must."""
+    statuses = [status for status in map(_status, pids) if status.get("Name") == program.takes]
+    return all(
+        signals.in_mask(int(status["SigCgt"], 16), program.signo)
+        and not signals.in_mask(int(status["SigBlk"], 16), program.signo)
+        for status in statuses
+    )
+
+
 def _processes(box: Container) -> tuple[str, ...]:
-    found = []
-    for pid in box.cgroup.pids() if box.cgroup else []:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
-            fields = dict(line.split(":", 1) for line in lines if ":" in line)
-            found.append(f"{fields['NSpid'].split()[-1]} {fields['Name'].strip()}")
-    return tuple(found)
+    statuses = map(_status, box.cgroup.pids() if box.cgroup else [])
+    return tuple(f"{status['NSpid'].split()[-1]} {status['Name']}" for status in statuses if status)
+
+
+def _status(pid: int) -> dict[str, str]:
+    """/proc/PID/status by its names; nothing of a process that is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return {}
 
 
 def _stop(box: Container, case: Case, place: Place, processes: tuple[str, ...]) -> Seen:
